@@ -1,0 +1,1 @@
+"""From transitions to a task-affinity matrix, in JAX alone."""

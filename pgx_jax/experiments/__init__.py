@@ -1,0 +1,1 @@
+"""Whole experiments: stages, artifacts, report."""

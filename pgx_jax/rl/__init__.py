@@ -1,0 +1,1 @@
+"""Rollout, advantage estimation, PPO, evaluation."""

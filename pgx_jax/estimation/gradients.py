@@ -1,0 +1,148 @@
+"""Projected policy gradients, one per transition.
+
+    g_t = ∇_θ log π_θ(a_t | s_t) at θ*,      g̃_t = Pᵀ g_t ∈ R^d.
+
+Gradients are made and projected a batch at a time, so N × p numbers are never held.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from pgx_jax.estimation import checks
+from pgx_jax.estimation.projection import GaussianProjection
+from pgx_jax.types import Transitions
+
+
+def gradient_features(
+    log_prob: Callable[[Any, Any, Any], Array],
+    params: Any,
+    transitions: Transitions,
+    projection: GaussianProjection,
+    *,
+    batch_size: int = 1024,
+    max_stored_bytes: int = 2**30,
+) -> Array:
+    """Projected gradients of log π(a|s) at ``params``, one per transition.
+
+    Args:
+        log_prob: ``log_prob(params, observation, action)`` -> real scalar, for one transition.
+            The same function object on a second call does not recompile.
+        params: pytree of parameters θ*.
+        transitions: leaves lead with [n, T]; masked transitions give zero features.
+        projection: from ``gaussian_projection``.
+        batch_size: transitions whose gradients are held at a time (batch_size × p numbers).
+        max_stored_bytes: the projection matrix is kept for the whole call where it takes no
+            more than this, and regenerated for every batch where it takes more.
+
+    Returns:
+        float32[n, T, d].
+
+    Raises:
+        ValueError: leading axes differ, an advantage is not finite, a task has no valid
+            transition or no advantage that differs from zero, a gradient is not finite.
+        TypeError: ``log_prob`` does not return a real scalar.
+
+    Reference:
+        PolicyGradEx (arXiv 2511.12779), algorithm 1.
+    """
+    checks.check_transitions(transitions)
+    checks.check_log_prob(log_prob, params, transitions)
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    features = _gradient_features(
+        log_prob,
+        params,
+        transitions,
+        projection,
+        batch_size=batch_size,
+        store_matrix=projection.nbytes <= max_stored_bytes,
+    )
+    if checks.is_concrete(features):
+        broken = np.flatnonzero(~np.asarray(jnp.isfinite(features).all(axis=(1, 2))))
+        if broken.size:
+            raise ValueError(
+                f"the gradient of log_prob is NaN or infinite for tasks {broken.tolist()}; "
+                "check that log_prob is finite and differentiable at every action taken"
+            )
+    return features
+
+
+@partial(jax.jit, static_argnames=("log_prob", "batch_size", "store_matrix"))
+def _gradient_features(
+    log_prob: Callable,
+    params: Any,
+    transitions: Transitions,
+    projection: GaussianProjection,
+    *,
+    batch_size: int,
+    store_matrix: bool,
+) -> Array:
+    num_tasks, num_steps = transitions.advantage.shape
+    total = num_tasks * num_steps
+    batch_size = min(batch_size, total)
+    num_batches = -(-total // batch_size)
+    flat = jax.tree.map(
+        lambda leaf: leaf.reshape(total, *leaf.shape[2:]),
+        (transitions.observation, transitions.action),
+    )
+    matrix = projection.matrix() if store_matrix else None
+    per_example_gradient = jax.vmap(jax.grad(log_prob), in_axes=(None, 0, 0))
+
+    def one_batch(batch: Array) -> Array:
+        # The last batch may run past the end; it repeats the last transition.
+        index = jnp.minimum(batch * batch_size + jnp.arange(batch_size), total - 1)
+        observation, action = jax.tree.map(lambda leaf: leaf[index], flat)
+        return projection.project(per_example_gradient(params, observation, action), matrix=matrix)
+
+    features = lax.map(one_batch, jnp.arange(num_batches)).reshape(-1, projection.dim)[:total]
+    features = features.reshape(num_tasks, num_steps, projection.dim)
+    if transitions.mask is None:
+        return features
+    return jnp.where(transitions.mask[..., None], features, 0.0)
+
+
+def standardise_advantage(advantage: Array, mask: Array | None = None) -> Array:
+    """Advantages with mean 0 and standard deviation 1 per task.
+
+    Args:
+        advantage: float[n, T].
+        mask: bool[n, T], the valid transitions; masked ones become 0.
+
+    Returns:
+        float[n, T]; all zero for a task whose advantages are constant.
+
+    Raises:
+        ValueError: as ``gradient_features``, on the advantages.
+    """
+    checks.check_advantage(advantage, mask)
+    valid = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
+    kept = jnp.where(valid, advantage, 0.0)
+    count = jnp.maximum(valid.sum(axis=1, keepdims=True), 1)
+    mean = kept.sum(axis=1, keepdims=True) / count
+    centred = jnp.where(valid, kept - mean, 0.0)
+    deviation = jnp.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
+    tiny = 1e-6 * jnp.abs(mean) + jnp.finfo(centred.dtype).tiny
+    return jnp.where(deviation > tiny, centred / jnp.maximum(deviation, tiny), 0.0)
+
+
+def normalise_features(features: Array, mask: Array | None = None) -> tuple[Array, Array]:
+    """Features scaled as a whole to unit mean square norm, so that ``l2`` has one meaning.
+
+    Args:
+        features: float[n, T, d].
+        mask: bool[n, T], the transitions that count.
+
+    Returns:
+        The scaled features and the scalar they were divided by.
+    """
+    valid = jnp.ones(features.shape[:2], bool) if mask is None else mask.astype(bool)
+    square = jnp.where(valid, (features**2).sum(axis=-1), 0.0).sum()
+    scale = jnp.sqrt(square / jnp.maximum(valid.sum(), 1))
+    scale = jnp.where(scale > 0, scale, 1.0)
+    return features / scale, scale

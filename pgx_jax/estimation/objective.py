@@ -1,0 +1,134 @@
+"""The objective of all subset fits, in scaled coordinates, and the factors of its metrics."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+
+
+class Problem(NamedTuple):
+    """The data of all subsets, in scaled coordinates θ = c x."""
+
+    signed: Array  # [n, T, d]: y g̃ / c
+    weight: Array  # [n, T]: |A|, 0 where masked
+    subset_of: Array  # int[n, capacity]: subsets that hold the task, padded with m
+    count: Array  # [m]: |D_S|
+    ridge: Array  # [d]: l2 / c²
+    subsets: Array  # bool[m, n]
+
+
+def make_problem(
+    features: Array,
+    advantage: Array,
+    subsets: Array,
+    mask: Array | None,
+    l2: Array,
+    capacity: int,
+) -> tuple[Problem, Array]:
+    """The problem in scaled coordinates, and the scale c[d] with θ = c x.
+
+    ``capacity`` is the largest number of subsets that hold one task.
+    """
+    features = features.astype(jnp.float32)
+    valid = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
+    weight = jnp.where(valid, jnp.abs(advantage), 0.0).astype(jnp.float32)
+    signed = jnp.where(valid[..., None], jnp.sign(advantage)[..., None] * features, 0.0)
+    # Two passes, so that squares of very small or very large columns stay within float32.
+    largest = jnp.abs(signed).max(axis=(0, 1))
+    largest = jnp.where(largest > 0, largest, 1.0)
+    spread = jnp.sqrt(jnp.einsum("nt,ntd->d", weight, (signed / largest) ** 2) / weight.sum())
+    scale = largest * jnp.where(spread > 0, spread, 1.0)
+    _, subset_of = lax.top_k(subsets.T.astype(jnp.int8), capacity)
+    held = jnp.take_along_axis(subsets.T, subset_of, axis=1)
+    problem = Problem(
+        signed=signed / scale,
+        weight=weight,
+        subset_of=jnp.where(held, subset_of, subsets.shape[0]),
+        count=matmul(subsets.astype(jnp.float32), valid.sum(axis=1).astype(jnp.float32)),
+        ridge=(l2 / scale**2).astype(jnp.float32),
+        subsets=subsets,
+    )
+    return problem, scale
+
+
+def gather(problem: Problem, values: Array) -> Array:
+    """Rows of the subsets that hold each task, [n, capacity, ...]; 0 where padded."""
+    return values.at[problem.subset_of].get(mode="fill", fill_value=0)
+
+
+def scatter_add(problem: Problem, values: Array) -> Array:
+    """Sum over tasks of what each gives to the subsets that hold it, [m, ...]."""
+    total = jnp.zeros((problem.subsets.shape[0], *values.shape[2:]), values.dtype)
+    return total.at[problem.subset_of].add(values, mode="drop")
+
+
+def margins_of(problem: Problem, theta: Array) -> Array:
+    """y g̃·x of every transition under each subset that holds its task, [n, T, capacity]."""
+    return lax.map(
+        lambda task: matmul(task[0], task[1].T), (problem.signed, gather(problem, theta))
+    )
+
+
+def loss_of(problem: Problem, theta: Array, margins: Array) -> Array:
+    """L_S per subset, [m]."""
+    data = jnp.einsum("nt,ntc->nc", problem.weight, jax.nn.softplus(-margins))
+    ridge = 0.5 * (problem.ridge * theta**2).sum(axis=-1)
+    return scatter_add(problem, data) / problem.count + ridge
+
+
+def gradient_of(problem: Problem, theta: Array, margins: Array) -> Array:
+    """Gradient of L_S in the scaled coordinates per subset, [m, d]."""
+    parts = lax.map(
+        lambda task: matmul((task[1][:, None] * jax.nn.sigmoid(-task[2])).T, task[0]),
+        (problem.signed, problem.weight, margins),
+    )
+    return -scatter_add(problem, parts) / problem.count[:, None] + problem.ridge * theta
+
+
+def inverse_root(matrices: Array) -> Array:
+    """R[m, d, d] with Rᵀ R = (B + jitter)⁻¹ for symmetric positive semidefinite B[m, d, d].
+
+    The jitter is relative to the diagonal and as small as a float32 factorisation allows; a
+    larger matrix still majorises what B does.
+    """
+    dim = matrices.shape[-1]
+    diagonal = jnp.diagonal(matrices, axis1=1, axis2=2)
+    # A feature that is zero throughout a subset leaves only its ridge, which may underflow.
+    unit = lax.rsqrt(jnp.maximum(diagonal, jnp.finfo(jnp.float32).tiny * 1e4))
+    matrices = matrices * unit[:, :, None] * unit[:, None, :]
+
+    def factor(jitter: Array) -> Array:
+        shifted = matrices + jitter[:, None, None] * jnp.eye(dim)
+        return lax.linalg.cholesky(shifted, symmetrize_input=False)
+
+    def broken(lower: Array) -> Array:
+        return ~jnp.isfinite(lower).all(axis=(1, 2))
+
+    def enlarge(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        jitter = jnp.where(broken(carry[1]), carry[0] * 4, carry[0])
+        return jitter, factor(jitter)
+
+    start = jnp.full(matrices.shape[0], 1e-7)
+    lower = lax.while_loop(
+        lambda carry: jnp.any(broken(carry[1]) & (carry[0] < 1e3)),
+        enlarge,
+        (start, factor(start)),
+    )[1]
+    identity = jnp.broadcast_to(jnp.eye(dim), lower.shape)
+    return lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True) * unit[:, None]
+
+
+def majoriser(problem: Problem) -> Array:
+    """B_S = (1/4|D_S|) Σ_i G_iᵀ diag(w) G_i + ridge for every subset, [m, d, d]."""
+    dim = problem.signed.shape[-1]
+    grams = lax.map(
+        lambda task: matmul((task[0] * task[1][:, None]).T, task[0]),
+        (problem.signed, problem.weight),
+    )
+    share = problem.subsets.astype(jnp.float32) / (4 * problem.count[:, None])
+    total = matmul(share, grams.reshape(grams.shape[0], -1)).reshape(-1, dim, dim)
+    return total + jnp.diag(problem.ridge)

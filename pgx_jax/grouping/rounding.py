@@ -1,0 +1,199 @@
+"""Rounds a solution of the relaxation to a partition: several starts, local search, the best."""
+
+import numpy as np
+
+from pgx_jax.grouping.local_search import improve, objectives
+from pgx_jax.grouping.partitions import canonical_labels, canonical_order
+
+NUM_RANDOM_STARTS = 64
+NUM_SEEDED_STARTS = 6
+# Up to here every number of groups is tried under a penalty; beyond, the promising ones.
+SMALL_PROBLEM = 20
+NUM_CANDIDATES = 7
+
+
+def round_to_groups(
+    affinity: np.ndarray,
+    num_groups: int,
+    solution: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    num_random: int = NUM_RANDOM_STARTS,
+) -> np.ndarray:
+    """Finds a good partition into exactly k groups.
+
+    Starts: farthest-first groupings of the rows of X, of its leading eigenvectors and of the
+    leading eigenvectors of the centred affinity, from several first tasks each; greedy merging
+    under the affinity and under X; random ones. Each is improved by local search under the
+    affinity, and the best is kept. Deterministic, and independent of the order of the tasks
+    except for ties.
+
+    Args:
+        affinity: float[n, n], symmetric with zero diagonal.
+        num_groups: k in 1..n.
+        solution: float[n, n], X of the relaxation, or None to do without it.
+        seed: of the random starts.
+        num_random: how many random starts, ≥ 0.
+
+    Returns:
+        int64[n], canonical labels in 0..k-1.
+    """
+    num_tasks = len(affinity)
+    if num_groups == 1:
+        return np.zeros(num_tasks, dtype=np.int64)
+    if num_groups == num_tasks:
+        return np.arange(num_tasks)
+    order = canonical_order(affinity)
+    affinity = affinity[np.ix_(order, order)]
+    if solution is not None:
+        solution = solution[np.ix_(order, order)]
+    starts = [
+        merge_path(affinity)[None, num_groups - 1],
+        farthest_first(_centred_eigenvectors(affinity, num_groups - 1), num_groups),
+        _random_starts(num_tasks, num_groups, seed, num_random),
+    ]
+    if solution is not None:
+        leading = np.linalg.eigh(solution)[1][:, -num_groups:]
+        starts.append(merge_path(_zero_diagonal(solution))[None, num_groups - 1])
+        starts.append(farthest_first(solution, num_groups))
+        starts.append(farthest_first(leading, num_groups))
+    labels = improve(affinity, np.concatenate(starts), num_groups)
+    best = labels[objectives(affinity, labels, num_groups).argmax()]
+    original = np.empty(num_tasks, dtype=np.int64)
+    original[order] = best
+    return canonical_labels(original)
+
+
+def round_with_penalty(
+    affinity: np.ndarray,
+    penalty: float,
+    solution: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+) -> np.ndarray:
+    """Finds a good partition where each group costs a penalty λ, choosing the number of groups.
+
+    Maximises ⟨U, X⟩ - λ k. Up to 20 tasks every k in 1..n is rounded; beyond, the k that greedy
+    merging likes best with their neighbours, and those around tr X.
+
+    Args:
+        affinity: float[n, n], symmetric with zero diagonal.
+        penalty: λ.
+        solution: float[n, n], X of the penalised relaxation, or None to do without it.
+        seed: of the random starts.
+
+    Returns:
+        int64[n], canonical labels.
+    """
+    num_tasks = len(affinity)
+    best_value, best_labels = -np.inf, np.zeros(num_tasks, dtype=np.int64)
+    for num_groups in _candidate_sizes(affinity, penalty, solution):
+        labels = round_to_groups(affinity, num_groups, solution, seed=seed)
+        value = objectives(affinity, labels[None], num_groups)[0] - penalty * num_groups
+        # Candidates come in increasing order: a tie goes to the fewer groups.
+        if value > best_value + 1e-12 * (1.0 + abs(value)):
+            best_value, best_labels = value, labels
+    return best_labels
+
+
+def merge_path(affinity: np.ndarray) -> np.ndarray:
+    """Merges groups greedily, from n single tasks down to one group.
+
+    Every step merges the two groups whose union raises Σ_g (1/|g|) Σ_{i,j ∈ g} U_ij most.
+
+    Args:
+        affinity: float[n, n], symmetric.
+
+    Returns:
+        int64[n, n]: row k-1 holds the labels, in 0..k-1, of the partition into k groups.
+    """
+    num_tasks = len(affinity)
+    between = np.array(affinity, dtype=np.float64)
+    size = np.ones(num_tasks)
+    labels = np.arange(num_tasks)
+    path = np.empty((num_tasks, num_tasks), dtype=np.int64)
+    path[-1] = labels
+    for num_groups in range(num_tasks - 1, 0, -1):
+        within = np.diag(between)
+        ratio = within / size
+        union = (within[:, None] + within + 2 * between) / (size[:, None] + size)
+        gain = union - ratio[:, None] - ratio
+        gain[np.tril_indices(num_groups + 1)] = -np.inf
+        first, second = np.divmod(gain.argmax(), num_groups + 1)
+        between[first] += between[second]
+        between[:, first] += between[:, second]
+        between = np.delete(np.delete(between, second, axis=0), second, axis=1)
+        size[first] += size[second]
+        size = np.delete(size, second)
+        labels = np.where(labels == second, first, labels)
+        labels = np.where(labels > second, labels - 1, labels)
+        path[num_groups - 1] = labels
+    return path
+
+
+def farthest_first(points: np.ndarray, num_groups: int) -> np.ndarray:
+    """Groups points around k centres, each the point farthest from the centres before it.
+
+    Args:
+        points: float[n, r].
+        num_groups: k in 1..n.
+
+    Returns:
+        int64[s, n] in 0..k-1, one grouping for each of up to six first centres spread over the
+        points; no group is empty.
+    """
+    num_tasks = len(points)
+    squares = np.sum(points**2, axis=1)
+    distance = np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0.0)
+    first = np.unique(np.linspace(0, num_tasks - 1, min(num_tasks, NUM_SEEDED_STARTS)).astype(int))
+    labels = np.empty((len(first), num_tasks), dtype=np.int64)
+    for row, centre in enumerate(first):
+        centres = [centre]
+        nearest = distance[centre].copy()
+        for _ in range(num_groups - 1):
+            # A centre is never chosen twice, so k groups come out of coinciding points too.
+            nearest[centres] = -1.0
+            centres.append(int(nearest.argmax()))
+            nearest = np.minimum(nearest, distance[centres[-1]])
+        labels[row] = distance[centres].argmin(axis=0)
+        labels[row, centres] = np.arange(num_groups)
+    return labels
+
+
+def _candidate_sizes(
+    affinity: np.ndarray, penalty: float, solution: np.ndarray | None
+) -> list[int]:
+    num_tasks = len(affinity)
+    if num_tasks <= SMALL_PROBLEM:
+        return list(range(1, num_tasks + 1))
+    order = canonical_order(affinity)
+    sorted_affinity = affinity[np.ix_(order, order)]
+    values = np.array(
+        [
+            objectives(sorted_affinity, labels[None], size)[0] - penalty * size
+            for size, labels in enumerate(merge_path(sorted_affinity), start=1)
+        ]
+    )
+    candidates = set((np.argsort(-values, kind="stable")[:NUM_CANDIDATES] + 1).tolist())
+    best = int(values.argmax()) + 1
+    candidates |= {best - 2, best - 1, best + 1, best + 2, 1, num_tasks}
+    if solution is not None:
+        trace = round(float(np.trace(solution)))
+        candidates |= {trace - 1, trace, trace + 1}
+    return sorted(size for size in candidates if 1 <= size <= num_tasks)
+
+
+def _centred_eigenvectors(affinity: np.ndarray, count: int) -> np.ndarray:
+    centred = affinity - affinity.mean(axis=0)
+    centred = centred - centred.mean(axis=1, keepdims=True)
+    return np.linalg.eigh(0.5 * (centred + centred.T))[1][:, -count:]
+
+
+def _random_starts(num_tasks: int, num_groups: int, seed: int, count: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    even = np.arange(num_tasks) % num_groups
+    return rng.permuted(np.tile(even, (count, 1)), axis=1)
+
+
+def _zero_diagonal(matrix: np.ndarray) -> np.ndarray:
+    return matrix - np.diag(np.diag(matrix))

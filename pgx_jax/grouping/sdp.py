@@ -1,0 +1,217 @@
+"""The semidefinite relaxation of grouping, and an upper bound that holds whatever the solver did.
+
+Differences from the paper (PolicyGradEx, arXiv 2511.12779, the clustering step):
+
+1. The affinity is symmetrised, and its mean and spread are removed first (``normalise_affinity``):
+   since X1 = 1, adding a constant to U changes nothing, so a penalty λ means something only
+   relative to the spread of U. The diagonal is fixed at the mean off-diagonal entry; the paper
+   leaves it open, and changing it by c is the same as changing λ by -c.
+2. Besides the penalised form (maximise ⟨U, X⟩ - λ tr X) there is the form with exactly k groups
+   (tr X = k, no penalty).
+3. The solver is named, its status is checked and reported.
+4. The bound does not use the solver's optimal value. It is recomputed from the dual matrix of
+   X ≥ 0 by one eigenvalue decomposition, so it is valid at any solver accuracy; it also uses that
+   the eigenvalues of X are at most 1.
+5. Rounding is by several starts and local moves (``rounding.py``), not by reading off X.
+"""
+
+import warnings
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+SOLVERS = ("CLARABEL", "SCS")
+# An interior-point step costs about n^6 here, a first-order step n^3: they cross near here.
+LARGEST_INTERIOR_POINT = 50
+
+
+class Relaxation(NamedTuple):
+    """Solution of the relaxation.
+
+    Attributes:
+        solution: float[n, n], X, symmetric; None where the solver failed.
+        dual: float[n, n], N ≥ 0, symmetric: multipliers of X ≥ 0; zero where the solver failed.
+        status: "optimal", "optimal_inaccurate", or "failed" and the reason.
+    """
+
+    solution: np.ndarray | None
+    dual: np.ndarray
+    status: str
+
+
+def solve_relaxation(
+    affinity: np.ndarray,
+    num_groups: int | None = None,
+    penalty: float | None = None,
+    *,
+    solver: str | None = None,
+) -> Relaxation:
+    """Solves the semidefinite relaxation of grouping.
+
+    maximise ⟨U, X⟩ subject to X positive semidefinite, X ≥ 0, X1 = 1, tr X = k; or, with a
+    penalty, maximise ⟨U, X⟩ - λ tr X without the trace constraint.
+
+    Args:
+        affinity: float[n, n], U, symmetric and finite; best normalised.
+        num_groups: k in 1..n. Exactly one of ``num_groups`` and ``penalty`` is given.
+        penalty: λ, finite.
+        solver: "CLARABEL" (accurate; minutes at n = 100), "SCS" (fast), or None: the first up to
+            50 tasks, the second beyond.
+
+    Returns:
+        X, the multipliers N of X ≥ 0, and the status. A failing solver does not raise.
+
+    Raises:
+        ValueError: not exactly one of k and λ, or an unknown solver.
+        ImportError: cvxpy is not installed.
+
+    Reference: PolicyGradEx (arXiv 2511.12779), the SDP of the clustering step; for fixed k this is
+    the relaxation of k-means by Peng and Wei (2007).
+    """
+    _check_kind(num_groups, penalty)
+    num_tasks = len(affinity)
+    solver = choose_solver(solver, num_tasks)
+    cp = import_cvxpy()
+    zero = np.zeros((num_tasks, num_tasks))
+    if num_tasks == 1:
+        return Relaxation(np.ones((1, 1)), zero, "optimal")
+
+    matrix = cp.Variable((num_tasks, num_tasks), symmetric=True)
+    # The diagonal is non-negative by X ⪰ 0, and the lower triangle mirrors the upper one.
+    upper = np.triu_indices(num_tasks, 1)
+    nonnegative = matrix[upper] >= 0
+    constraints = [matrix >> 0, cp.sum(matrix, axis=1) == 1, nonnegative]
+    value = cp.sum(cp.multiply(affinity, matrix))
+    if num_groups is not None:
+        constraints.append(cp.trace(matrix) == num_groups)
+    else:
+        value = value - penalty * cp.trace(matrix)
+    problem = cp.Problem(cp.Maximize(value), constraints)
+    try:
+        with warnings.catch_warnings():
+            # cvxpy warns about inaccurate solutions; the status says so, and the bound allows it.
+            warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+            problem.solve(solver=solver)
+    except (cp.error.SolverError, ArithmeticError, ValueError) as error:
+        return Relaxation(None, zero, f"failed: {type(error).__name__}")
+    status = str(problem.status)
+    if status not in ("optimal", "optimal_inaccurate") or matrix.value is None:
+        return Relaxation(None, zero, f"failed: {status}")
+    solution = np.asarray(matrix.value)
+    dual = zero
+    if nonnegative.dual_value is not None and np.all(np.isfinite(nonnegative.dual_value)):
+        # One multiplier stands for the pair X_ij = X_ji, so each entry gets half of it.
+        dual[upper] = np.maximum(0.5 * nonnegative.dual_value, 0.0)
+        dual = dual + dual.T
+    if not np.all(np.isfinite(solution)):
+        return Relaxation(None, dual, "failed: not finite")
+    return Relaxation(0.5 * (solution + solution.T), dual, status)
+
+
+def relaxation_bound(
+    affinity: np.ndarray,
+    dual: np.ndarray,
+    num_groups: int | None = None,
+    penalty: float | None = None,
+) -> float:
+    """Bounds the objective of every partition from above, for any dual matrix N ≥ 0.
+
+    Let X be the averaging matrix of a partition into k groups: X ≥ 0, X1 = 1, and X is an
+    orthogonal projection of rank k. With P = I - 11ᵀ/n, X = 11ᵀ/n + PXP, where PXP is a
+    projection of rank k-1 on the space orthogonal to 1. As ⟨N, X⟩ ≥ 0,
+
+        ⟨U, X⟩ ≤ ⟨U + N, X⟩ ≤ 1ᵀ(U+N)1/n + (sum of the k-1 largest eigenvalues of P(U+N)P),
+
+    the eigenvalues taken on the n-1 dimensional space orthogonal to 1 (Ky Fan). Where k is free,
+
+        ⟨U, X⟩ - λ tr X ≤ 1ᵀ(U+N)1/n - λ + Σ_i max(λ_i - λ, 0).
+
+    With the solver's N either equals the relaxation's optimum, by strong duality: X ⪯ I is
+    implied by X ≥ 0 and X1 = 1. A margin for rounding errors is added.
+
+    Args:
+        affinity: float[n, n], U, symmetric and finite.
+        dual: float[n, n], N; it is symmetrised, and clipped at 0 from below.
+        num_groups: k in 1..n. Exactly one of ``num_groups`` and ``penalty`` is given.
+        penalty: λ, finite.
+
+    Returns:
+        The better of the bounds with N and with N = 0.
+
+    Raises:
+        ValueError: not exactly one of k and λ.
+    """
+    _check_kind(num_groups, penalty)
+    dual = np.maximum(0.5 * (dual + dual.T), 0.0)
+    return min(
+        _bound(matrix, num_groups, penalty) for matrix in (affinity + dual, np.asarray(affinity))
+    )
+
+
+def choose_solver(solver: str | None, num_tasks: int) -> str:
+    """Returns the name of the solver to use.
+
+    Args:
+        solver: a name from ``SOLVERS``, or None to choose by size.
+        num_tasks: n.
+
+    Returns:
+        "CLARABEL" or "SCS".
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if solver is None:
+        return "CLARABEL" if num_tasks <= LARGEST_INTERIOR_POINT else "SCS"
+    if solver not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, or None; got {solver!r}.")
+    return solver
+
+
+def import_cvxpy() -> ModuleType:
+    """Imports cvxpy, or says how to install it.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: cvxpy is not installed.
+    """
+    try:
+        import cvxpy
+    except ImportError as error:
+        raise ImportError(
+            "Grouping solves a semidefinite program with cvxpy, which is not installed. "
+            'Run: pip install "cvxpy>=1.6" "clarabel>=0.10"'
+        ) from error
+    return cvxpy
+
+
+def _bound(matrix: np.ndarray, num_groups: int | None, penalty: float | None) -> float:
+    num_tasks = len(matrix)
+    # Dropping the first column of this Householder reflection, which maps e_1 to 1/√n, leaves an
+    # orthonormal basis of the space orthogonal to 1.
+    normal = np.full(num_tasks, -1.0 / np.sqrt(num_tasks))
+    normal[0] += 1.0
+    length = float(normal @ normal)
+    reflection = np.eye(num_tasks)
+    if length > 0.0:
+        reflection -= (2.0 / length) * np.outer(normal, normal)
+    basis = reflection[:, 1:]
+    eigenvalues = np.linalg.eigvalsh(basis.T @ matrix @ basis)[::-1]
+    constant = float(matrix.sum()) / num_tasks
+    if num_groups is not None:
+        bound = constant + float(eigenvalues[: num_groups - 1].sum())
+        size = num_groups
+    else:
+        assert penalty is not None
+        bound = constant - penalty + float(np.maximum(eigenvalues - penalty, 0.0).sum())
+        size = num_tasks
+    scale = float(np.linalg.norm(matrix)) + abs(bound) + abs(penalty or 0.0)
+    return bound + 4.0 * num_tasks * size * float(np.finfo(np.float64).eps) * scale
+
+
+def _check_kind(num_groups: int | None, penalty: float | None) -> None:
+    if (num_groups is None) == (penalty is None):
+        raise ValueError("Give exactly one of num_groups and penalty.")
