@@ -1,1 +1,27 @@
 """From transitions to a task-affinity matrix, in JAX alone."""
+
+from pgx_jax.estimation.affinity import standardise_scores, task_affinity
+from pgx_jax.estimation.gradients import (
+    gradient_features,
+    normalise_features,
+    standardise_advantage,
+)
+from pgx_jax.estimation.logistic import fit_subsets
+from pgx_jax.estimation.projection import GaussianProjection, gaussian_projection
+from pgx_jax.estimation.scores import perturbed_params, score_subsets
+from pgx_jax.estimation.subsets import balanced_subsets, random_subsets
+
+__all__ = [
+    "GaussianProjection",
+    "balanced_subsets",
+    "fit_subsets",
+    "gaussian_projection",
+    "gradient_features",
+    "normalise_features",
+    "perturbed_params",
+    "random_subsets",
+    "score_subsets",
+    "standardise_advantage",
+    "standardise_scores",
+    "task_affinity",
+]

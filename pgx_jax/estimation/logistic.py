@@ -91,7 +91,9 @@ def fit_subsets(
     if solver not in ("fixed_hessian", "lbfgs"):
         raise ValueError(f'solver is {solver!r}; it must be "fixed_hessian" or "lbfgs"')
     if checks.is_concrete(subsets):
-        capacity = int(np.asarray(subsets).sum(axis=0).max())
+        # Rounded up, so that another draw of the same design seldom recompiles.
+        most = int(np.asarray(subsets).sum(axis=0).max())
+        capacity = min(-(-most // 16) * 16, subsets.shape[0])
     else:
         capacity = subsets.shape[0]
     arguments = (features, advantage, subsets, mask, l2, tol, max_steps)
@@ -184,6 +186,8 @@ def _precondition(root: Array, vectors: Array) -> Array:
 
 def _direction(root: Array, state: _State) -> Array:
     """-H⁻¹ ∇L by the two-loop recursion, started from the fixed Hessian."""
+    if not state.moves.shape[0]:
+        return -_precondition(root, state.grad)
     indices = jnp.arange(state.moves.shape[0])
 
     def backward(vector: Array, index: Array) -> tuple[Array, Array]:

@@ -67,7 +67,7 @@ def scatter_add(problem: Problem, values: Array) -> Array:
 
 
 def margins_of(problem: Problem, theta: Array) -> Array:
-    """y g̃·x of every transition under each subset that holds its task, [n, T, capacity]."""
+    """Y g̃·x of every transition under each subset that holds its task, [n, T, capacity]."""
     return lax.map(
         lambda task: matmul(task[0], task[1].T), (problem.signed, gather(problem, theta))
     )

@@ -1,0 +1,33 @@
+"""Groups of tasks from an affinity matrix: NumPy in, labels and a certificate out."""
+
+from pgx_jax.grouping.selection import select_num_groups
+
+from pgx_jax.grouping.baselines import (
+    gradient_similarity,
+    gradient_similarity_grouping,
+    random_grouping,
+)
+from pgx_jax.grouping.cluster import cluster_tasks
+from pgx_jax.grouping.partitions import (
+    canonical_labels,
+    normalise_affinity,
+    partition_matrix,
+    partition_objective,
+)
+from pgx_jax.grouping.rounding import round_to_groups
+from pgx_jax.grouping.sdp import relaxation_bound, solve_relaxation
+
+__all__ = [
+    "canonical_labels",
+    "cluster_tasks",
+    "gradient_similarity",
+    "gradient_similarity_grouping",
+    "normalise_affinity",
+    "partition_matrix",
+    "partition_objective",
+    "random_grouping",
+    "relaxation_bound",
+    "round_to_groups",
+    "select_num_groups",
+    "solve_relaxation",
+]

@@ -1,0 +1,95 @@
+"""The batched environment protocol: B environments advance together, whatever is behind them.
+
+The adapter owns batching. A JAX environment vmaps inside its adapter; an environment on the host
+is called once per batched step. One rollout body serves all of them, and no caller vmaps a step.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from jax import Array
+
+
+class TimeStep(NamedTuple):
+    """What B environments return from one step; finished episodes have been reset already.
+
+    Attributes:
+        observation: float[B, ...], to act on next (of the new episode where one ended).
+        reward: float[B].
+        terminated: bool[B], the episode ended in a terminal state: nothing to bootstrap.
+        truncated: bool[B], it was cut short: bootstrap from ``final_observation``.
+        final_observation: float[B, ...], the observation that this step led to, before any reset.
+        valid: bool[B], False for a step that only reset its environment; to be masked.
+        info: float[B] by name, such as success.
+    """
+
+    observation: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    final_observation: Array
+    valid: Array
+    info: dict[str, Array]
+
+    @property
+    def done(self) -> Array:
+        """bool[B], the episode ended either way."""
+        return self.terminated | self.truncated
+
+
+class Environment(Protocol):
+    """B environments behind one pair of functions; hashable, so that ``jit`` can take it static.
+
+    ``tasks`` is a pytree whose leaves lead with B: each environment's own task. ``keys`` holds one
+    PRNG key an environment, and an environment's random numbers depend on its own key alone.
+    """
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        ...
+
+    @property
+    def num_actions(self) -> int:
+        """Number of discrete actions."""
+        ...
+
+    @property
+    def max_episode_steps(self) -> int:
+        """Steps after which an episode is truncated."""
+        ...
+
+    def reset(self, keys: Array, tasks: Any) -> tuple[Any, Array]:
+        """Start B episodes -> state, observation float[B, ...]."""
+        ...
+
+    def step(self, keys: Array, state: Any, action: Array, tasks: Any) -> tuple[Any, TimeStep]:
+        """Advance B environments by one step and reset those that finished."""
+        ...
+
+
+class TaskFamily(NamedTuple):
+    """Tasks drawn from one published distribution, and the environment they share.
+
+    Attributes:
+        name: as on the command line.
+        environment: the batched environment.
+        train_tasks: pytree whose leaves lead with n, the source tasks.
+        test_tasks: pytree whose leaves lead with the number of held-out tasks.
+        train_names: one name a source task.
+        description: one line, with the published ranges.
+        groups: int[n], the groups where they are known in advance; else None.
+    """
+
+    name: str
+    environment: Any
+    train_tasks: Any
+    test_tasks: Any
+    train_names: tuple[str, ...]
+    description: str
+    groups: np.ndarray | None = None
+
+    @property
+    def num_tasks(self) -> int:
+        """n, number of source tasks."""
+        return len(self.train_names)

@@ -1,0 +1,209 @@
+"""The number of groups, chosen on held-out subsets."""
+
+import numpy as np
+
+from pgx_jax.grouping.partitions import normalise_affinity
+from pgx_jax.grouping.rounding import round_to_groups
+
+NUM_FOLDS = 10
+NUM_REPEATS = 2
+# Fewer distinct subsets than this leave nothing to learn from once some are held out.
+FEWEST_SUBSETS = 4
+# Beyond this many groups the search is slow and, at usual numbers of subsets, hopeless.
+LARGEST_DEFAULT = 20
+# The local search seldom needs more, and it runs in every fold for every k.
+NUM_RANDOM_STARTS = 8
+
+
+def select_num_groups(
+    scores,
+    subsets,
+    *,
+    max_groups: int | None = None,
+    num_folds: int = NUM_FOLDS,
+    num_repeats: int = NUM_REPEATS,
+    seed: int = 0,
+) -> tuple[int, dict[int, float]]:
+    """Chooses the number of groups by cross-validation over subsets.
+
+    Scores are standardised per task over the subsets that hold it: z_i(S). The affinity of a set
+    of subsets is U_ij = mean of (z_i(S) + z_j(S))/2 over those that hold i and j, their count
+    c_ij. In every fold the tasks are clustered into k groups on the training affinity, by
+    rounding and local search without the relaxation, and the held-out affinity is predicted by
+    the mean M_gh of the training entries between groups g and h (weighted by their counts):
+
+        error(k) = Σ_{i<j} c'_ij (U'_ij - M_{g(i) g(j)})² / Σ_{i<j} c'_ij,
+
+    primes marking the held-out fold. Pairs never sampled weigh nothing. The smallest k whose
+    mean error is within one standard error (of the difference, over folds) of the least is
+    chosen: with no structure that is k = 1.
+
+    Args:
+        scores: float[m, n], f_i(S); read only where ``subsets`` is True. Scales may differ by task.
+        subsets: bool[m, n], membership.
+        max_groups: largest k to try, ≥ 1; never more than n-1 are tried. None means 20.
+        num_folds: folds, ≥ 2; at most one a distinct subset. Equal subsets share a fold.
+        num_repeats: how often the folds are redrawn, ≥ 1.
+        seed: of the folds and of the clustering's random starts.
+
+    Returns:
+        k, and the mean held-out error of every k tried.
+
+    Raises:
+        ValueError: shapes that do not match, scores that are not finite where they count, fewer
+            than four distinct subsets, no subset with two tasks, or options out of range.
+
+    Reference: not in the paper, which takes k as given (or implied by its penalty); the rule of
+    one standard error is that of Breiman et al. (1984).
+    """
+    scores, subsets = check_scores(scores, subsets)
+    num_tasks = scores.shape[1]
+    check_max_groups(max_groups, num_tasks)
+    if num_folds < 2 or num_repeats < 1:
+        raise ValueError(
+            "num_folds must be at least 2 and num_repeats at least 1; "
+            f"got {num_folds} and {num_repeats}."
+        )
+    largest = LARGEST_DEFAULT if max_groups is None else int(max_groups)
+    sizes = range(1, max(min(largest, num_tasks - 1), 1) + 1)
+
+    standardised = standardise_scores(scores, subsets)
+    kinds = np.unique(subsets, axis=0, return_inverse=True)[1].reshape(-1)
+    num_kinds = int(kinds.max()) + 1
+    num_folds = min(num_folds, num_kinds)
+    rng = np.random.default_rng(seed)
+    errors = []
+    for _ in range(num_repeats):
+        fold = rng.permutation(np.arange(num_kinds) % num_folds)[kinds]
+        for held_out in range(num_folds):
+            train = _pair_sums(standardised[fold != held_out], subsets[fold != held_out])
+            test = _pair_sums(standardised[fold == held_out], subsets[fold == held_out])
+            if test[1].any():
+                errors.append([_held_out_error(*train, *test, size, seed) for size in sizes])
+    return _smallest_within_one_standard_error(np.array(errors), num_folds, sizes)
+
+
+def standardise_scores(scores: np.ndarray, subsets: np.ndarray) -> np.ndarray:
+    """Brings each task's scores to mean 0 and deviation 1 over the subsets that hold it.
+
+    Args:
+        scores: float[m, n]; read only where ``subsets`` is True.
+        subsets: bool[m, n].
+
+    Returns:
+        float64[m, n]; 0 where ``subsets`` is False, and for a task whose scores do not vary.
+    """
+    count = np.maximum(subsets.sum(axis=0), 1)
+    mean = np.where(subsets, scores, 0.0).sum(axis=0) / count
+    centred = np.where(subsets, scores - mean, 0.0)
+    deviation = np.sqrt(np.sum(centred**2, axis=0) / count)
+    constant = deviation <= 1e-12 * np.maximum(np.abs(mean), np.finfo(np.float64).tiny)
+    return np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))
+
+
+def check_scores(scores, subsets) -> tuple[np.ndarray, np.ndarray]:
+    """Validates scores and membership.
+
+    Args:
+        scores: float[m, n].
+        subsets: bool[m, n].
+
+    Returns:
+        Both as NumPy arrays, float64 and bool.
+
+    Raises:
+        ValueError: shapes that do not match, membership that is not true or false, scores that
+            are not finite where they count, fewer than four distinct subsets, or no subset with
+            two tasks.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    subsets = np.asarray(subsets)
+    if scores.ndim != 2 or scores.shape != subsets.shape:
+        raise ValueError(
+            "scores must be float[m, n] and subsets bool[m, n], one row a subset; "
+            f"got shapes {scores.shape} and {subsets.shape}."
+        )
+    if subsets.dtype != bool:
+        if not np.isin(subsets, (0, 1)).all():
+            raise ValueError("subsets must hold True and False only: membership, not indices.")
+        subsets = subsets.astype(bool)
+    bad = np.argwhere(subsets & ~np.isfinite(scores))
+    if len(bad):
+        examples = ", ".join(f"({row}, {task})" for row, task in bad[:8].tolist())
+        raise ValueError(
+            f"scores is NaN or infinite in {len(bad)} places where it counts, (subset, task) = "
+            f"{examples}. Leave out those subsets."
+        )
+    distinct = len(np.unique(subsets, axis=0))
+    if distinct < FEWEST_SUBSETS or not np.any(subsets.sum(axis=1) >= 2):
+        raise ValueError(
+            f"The automatic number of groups needs at least {FEWEST_SUBSETS} distinct subsets, "
+            f"some of two tasks or more; got {distinct} distinct, the largest of "
+            f"{int(subsets.sum(axis=1).max(initial=0))} tasks. Sample more subsets, or give "
+            "num_groups or penalty."
+        )
+    return scores, subsets
+
+
+def check_max_groups(max_groups, num_tasks: int) -> None:
+    """Raises unless ``max_groups`` is None or a whole number of at least 1.
+
+    Args:
+        max_groups: the value to check.
+        num_tasks: n, for the message.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if max_groups is None:
+        return
+    whole = isinstance(max_groups, (int, np.integer)) and not isinstance(max_groups, bool)
+    if not whole or max_groups < 1:
+        raise ValueError(
+            f"max_groups must be a whole number from 1 to {max(num_tasks - 1, 1)}, or None; "
+            f"got {max_groups!r}."
+        )
+
+
+def _pair_sums(standardised: np.ndarray, subsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns Σ_S (z_i(S) + z_j(S))/2 and the counts, off the diagonal, each float[n, n]."""
+    member = subsets.astype(np.float64)
+    total = standardised.T @ member
+    total = 0.5 * (total + total.T)
+    count = member.T @ member
+    np.fill_diagonal(total, 0.0)
+    np.fill_diagonal(count, 0.0)
+    return total, count
+
+
+def _held_out_error(
+    train_total: np.ndarray,
+    train_count: np.ndarray,
+    test_total: np.ndarray,
+    test_count: np.ndarray,
+    num_groups: int,
+    seed: int,
+) -> float:
+    # A pair not in the training folds counts as average: 0, as scores are standardised.
+    affinity = train_total / np.maximum(train_count, 1.0)
+    labels = round_to_groups(
+        normalise_affinity(affinity).values, num_groups, seed=seed, num_random=NUM_RANDOM_STARTS
+    )
+    member = (labels[:, None] == np.arange(num_groups)).astype(np.float64)
+    block_count = member.T @ train_count @ member
+    block_mean = (member.T @ train_total @ member) / np.maximum(block_count, 1.0)
+    predicted = member @ block_mean @ member.T
+    residual = test_total / np.maximum(test_count, 1.0) - predicted
+    return float(np.sum(test_count * residual**2) / test_count.sum())
+
+
+def _smallest_within_one_standard_error(
+    errors: np.ndarray, num_folds: int, sizes: range
+) -> tuple[int, dict[int, float]]:
+    mean = errors.mean(axis=0)
+    excess = errors - errors[:, [int(mean.argmin())]]
+    # Repeats reuse the same subsets, so only the folds of one repeat count as observations.
+    standard_error = excess.std(axis=0) / np.sqrt(num_folds)
+    tolerance = standard_error + 1e-12 * mean.max()
+    chosen = int(np.flatnonzero(mean <= mean.min() + tolerance)[0])
+    return sizes[chosen], dict(zip(sizes, mean.tolist(), strict=True))

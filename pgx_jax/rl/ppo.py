@@ -1,0 +1,377 @@
+"""Multi-task proximal policy optimisation; one whole update is one ``jit``.
+
+Differences from the paper (Schulman et al. 2017, "Proximal policy optimization algorithms"):
+
+1. Advantages are standardised per task, not over the batch, so that no task's reward scale
+   outweighs another's.
+2. The critic sees the task, the policy does not; it predicts values in units of a running mean
+   and deviation of each task's returns (van Hasselt et al. 2016, without the rescaling of the
+   last layer).
+3. Truncated episodes bootstrap from their true last observation.
+4. Separate Adam optimisers with a linearly falling learning rate; the value loss is not clipped.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from pgx_jax.envs.base import Environment
+from pgx_jax.networks.policies import CategoricalPolicy, Critic
+from pgx_jax.rl.gae import generalised_advantages
+from pgx_jax.rl.rollout import RolloutState, Trajectory, rollout, start_rollout, tasks_of
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Settings of PPO, with the symbols of Schulman et al. (2017).
+
+    Attributes:
+        num_envs: environments, shared evenly among the tasks.
+        num_steps: steps of each environment per update (T).
+        num_epochs: passes over the data per update (K).
+        num_minibatches: gradient steps per pass.
+        learning_rate: Adam's at the start; falls linearly to a tenth of it.
+        discount: γ.
+        gae_lambda: λ.
+        clip: ε, range of the probability ratio.
+        entropy_coefficient: c₂, weight of the entropy bonus.
+        max_grad_norm: gradients are clipped to this global norm.
+        value_decay: decay per update of the running statistics of returns.
+    """
+
+    num_envs: int = 160
+    num_steps: int = 64
+    num_epochs: int = 4
+    num_minibatches: int = 8
+    learning_rate: float = 1e-3
+    discount: float = 0.99
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    entropy_coefficient: float = 0.003
+    max_grad_norm: float = 0.5
+    value_decay: float = 0.9
+
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps that one update takes."""
+        return self.num_envs * self.num_steps
+
+
+class Agent(NamedTuple):
+    """Parameters of a policy and its critic.
+
+    Attributes:
+        policy: θ.
+        critic: parameters of V.
+        return_mean: float[n], running mean of each task's returns.
+        return_deviation: float[n], running standard deviation.
+    """
+
+    policy: Any
+    critic: Any
+    return_mean: Array
+    return_deviation: Array
+
+
+class PPOState(NamedTuple):
+    """What an update takes and returns.
+
+    Attributes:
+        agent: parameters.
+        optimiser: optax states of policy and critic.
+        rollout: where the environments stand.
+        key: PRNG key.
+    """
+
+    agent: Agent
+    optimiser: Any
+    rollout: RolloutState
+    key: Array
+
+
+class PPOMetrics(NamedTuple):
+    """What one update reports.
+
+    Attributes:
+        return_sum: float[n], summed returns of the episodes that ended in this update.
+        episode_count: int[n], their number.
+        policy_loss: mean clipped surrogate loss.
+        value_loss: mean squared error of normalised values.
+        entropy: mean entropy, nats.
+        ratio_clipped: share of samples whose ratio was clipped.
+    """
+
+    return_sum: Array
+    episode_count: Array
+    policy_loss: Array
+    value_loss: Array
+    entropy: Array
+    ratio_clipped: Array
+
+
+class _Batch(NamedTuple):
+    observation: Array
+    action: Array
+    log_prob: Array
+    task: Array
+    advantage: Array
+    target: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
+class PPO:
+    """PPO as ``init``/``update`` around explicit state; hashable, so that ``jit`` takes it static.
+
+    Attributes:
+        environment: the batched environment.
+        policy: the policy's functions.
+        critic: the critic's functions.
+        config: settings.
+    """
+
+    environment: Environment
+    policy: CategoricalPolicy
+    critic: Critic
+    config: PPOConfig
+
+    def init_agent(self, key: Array) -> Agent:
+        """Fresh parameters."""
+        policy_key, critic_key = jax.random.split(key)
+        num_tasks = self.critic.num_tasks
+        return Agent(
+            self.policy.init(policy_key),
+            self.critic.init(critic_key),
+            jnp.zeros(num_tasks),
+            jnp.ones(num_tasks),
+        )
+
+    def init(self, agent: Agent, tasks: Any, task_index: Array, key: Array) -> PPOState:
+        """State to train ``agent`` from.
+
+        Args:
+            agent: fresh or trained parameters.
+            tasks: pytree of all tasks, leaves lead with n.
+            task_index: int[num_envs], each environment's task.
+            key: PRNG key.
+
+        Returns:
+            The state, environments reset, optimisers fresh.
+        """
+        key, reset_key = jax.random.split(key)
+        optimiser = _optimiser(self.config)
+        return PPOState(
+            agent,
+            (optimiser.init(agent.policy), optimiser.init(agent.critic)),
+            start_rollout(self.environment, tasks_of(tasks, task_index), reset_key),
+            key,
+        )
+
+    @partial(jax.jit, static_argnames=("self", "num_updates"))
+    def update_many(
+        self,
+        state: PPOState,
+        tasks: Any,
+        task_index: Array,
+        progress: Array,
+        *,
+        num_updates: int,
+    ) -> tuple[PPOState, PPOMetrics]:
+        """``num_updates`` updates in one call.
+
+        Args:
+            state: from ``init`` or an earlier update.
+            tasks: pytree of all tasks, leaves lead with n.
+            task_index: int[num_envs], each environment's task.
+            progress: float[2], share of the whole training done before and after this call, for
+                the learning rate.
+            num_updates: updates to take.
+
+        Returns:
+            The next state, and metrics whose leaves lead with num_updates.
+        """
+        shares = jnp.linspace(progress[0], progress[1], num_updates, endpoint=False)
+        return lax.scan(
+            lambda state, share: self.update(state, tasks, task_index, share), state, shares
+        )
+
+    @partial(jax.jit, static_argnames="self")
+    def update(
+        self, state: PPOState, tasks: Any, task_index: Array, progress: Array
+    ) -> tuple[PPOState, PPOMetrics]:
+        """One update: rollout, advantages, epochs of minibatches.
+
+        Args:
+            state: from ``init`` or an earlier update.
+            tasks: pytree of all tasks, leaves lead with n.
+            task_index: int[num_envs], each environment's task.
+            progress: share of the training done so far, 0..1.
+
+        Returns:
+            The next state and what happened.
+        """
+        key, rollout_key, shuffle_key = jax.random.split(state.key, 3)
+        rollout_state, trajectory = rollout(
+            self.environment,
+            self.policy,
+            state.agent.policy,
+            state.rollout,
+            tasks_of(tasks, task_index),
+            rollout_key,
+            self.config.num_steps,
+        )
+        agent, batch = self._make_batch(state.agent, trajectory, task_index)
+        rate = self.config.learning_rate * (1.0 - 0.9 * progress)
+        agent, optimiser, losses = self._improve(agent, state.optimiser, batch, rate, shuffle_key)
+        ended = trajectory.step.done & trajectory.step.valid
+        by_task = jnp.zeros(self.critic.num_tasks)
+        metrics = PPOMetrics(
+            by_task.at[task_index].add(trajectory.episode_return.sum(axis=0)),
+            by_task.at[task_index].add(ended.sum(axis=0)),
+            *losses,
+        )
+        return PPOState(agent, optimiser, rollout_state, key), metrics
+
+    def advantages(
+        self, agent: Agent, trajectory: Trajectory, task_index: Array
+    ) -> tuple[Array, Array]:
+        """Advantages and values of a trajectory in reward units, float[T, B] each."""
+        task = jnp.broadcast_to(task_index, trajectory.step.reward.shape)
+        mean, deviation = agent.return_mean[task], agent.return_deviation[task]
+
+        def value_of(observation: Array) -> Array:
+            return mean + deviation * self.critic.value(agent.critic, observation, task)
+
+        value = value_of(trajectory.observation)
+        advantage = generalised_advantages(
+            trajectory.step.reward,
+            value,
+            value_of(trajectory.step.final_observation),
+            trajectory.step.terminated,
+            trajectory.step.done,
+            discount=self.config.discount,
+            gae_lambda=self.config.gae_lambda,
+        )
+        return advantage, value
+
+    def _make_batch(
+        self, agent: Agent, trajectory: Trajectory, task_index: Array
+    ) -> tuple[Agent, _Batch]:
+        advantage, value = self.advantages(agent, trajectory, task_index)
+        task = jnp.broadcast_to(task_index, advantage.shape)
+        weight = trajectory.step.valid.astype(jnp.float32)
+        target = advantage + value
+        mean, deviation, seen = _task_moments(target, weight, task_index, self.critic.num_tasks)
+        decay = jnp.where(seen & (agent.return_deviation != 1.0), self.config.value_decay, 0.0)
+        decay = jnp.where(seen, decay, 1.0)
+        agent = agent._replace(
+            return_mean=decay * agent.return_mean + (1 - decay) * mean,
+            return_deviation=decay * agent.return_deviation
+            + (1 - decay) * jnp.maximum(deviation, 1e-3),
+        )
+        target = (target - agent.return_mean[task]) / agent.return_deviation[task]
+        mean, deviation, _ = _task_moments(advantage, weight, task_index, self.critic.num_tasks)
+        advantage = (advantage - mean[task]) / jnp.maximum(deviation[task], 1e-6)
+        batch = _Batch(
+            trajectory.observation,
+            trajectory.action,
+            trajectory.log_prob,
+            task,
+            advantage,
+            target,
+            weight,
+        )
+        return agent, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
+
+    def _improve(
+        self, agent: Agent, optimiser: Any, batch: _Batch, rate: Array, key: Array
+    ) -> tuple[Agent, Any, tuple[Array, ...]]:
+        config = self.config
+        size = batch.weight.shape[0] // config.num_minibatches
+
+        def epoch(carry: tuple, epoch_key: Array) -> tuple[tuple, tuple]:
+            order = jax.random.permutation(epoch_key, batch.weight.shape[0])
+            order = order[: size * config.num_minibatches].reshape(config.num_minibatches, size)
+            return lax.scan(minibatch, carry, order)
+
+        def minibatch(carry: tuple, index: Array) -> tuple[tuple, tuple]:
+            agent, (policy_state, critic_state) = carry
+            part = jax.tree.map(lambda leaf: leaf[index], batch)
+            (_, extras), policy_grad = jax.value_and_grad(self._policy_loss, has_aux=True)(
+                agent.policy, part
+            )
+            value_loss, critic_grad = jax.value_and_grad(self._value_loss)(agent.critic, part)
+            update = partial(_apply, _optimiser(config), rate)
+            policy, policy_state = update(policy_grad, policy_state, agent.policy)
+            critic, critic_state = update(critic_grad, critic_state, agent.critic)
+            policy_loss, entropy, clipped = extras
+            agent = agent._replace(policy=policy, critic=critic)
+            return (agent, (policy_state, critic_state)), (
+                policy_loss,
+                value_loss,
+                entropy,
+                clipped,
+            )
+
+        keys = jax.random.split(key, config.num_epochs)
+        (agent, optimiser), losses = lax.scan(epoch, (agent, optimiser), keys)
+        return agent, optimiser, tuple(loss.mean() for loss in losses)
+
+    def _policy_loss(self, params: Any, batch: _Batch) -> tuple[Array, tuple]:
+        total = jnp.maximum(batch.weight.sum(), 1.0)
+        log_probs = jax.nn.log_softmax(self.policy.logits(params, batch.observation))
+        log_prob = jnp.take_along_axis(log_probs, batch.action[..., None], axis=-1)[..., 0]
+        ratio = jnp.exp(log_prob - batch.log_prob)
+        limited = jnp.clip(ratio, 1 - self.config.clip, 1 + self.config.clip)
+        gain = jnp.minimum(ratio * batch.advantage, limited * batch.advantage)
+        loss = -(batch.weight * gain).sum() / total
+        entropy = -(batch.weight * (jnp.exp(log_probs) * log_probs).sum(-1)).sum() / total
+        clipped = (batch.weight * (ratio != limited)).sum() / total
+        return loss - self.config.entropy_coefficient * entropy, (loss, entropy, clipped)
+
+    def _value_loss(self, params: Any, batch: _Batch) -> Array:
+        error = self.critic.value(params, batch.observation, batch.task) - batch.target
+        return 0.5 * (batch.weight * error**2).sum() / jnp.maximum(batch.weight.sum(), 1.0)
+
+
+def share_environments(tasks: Array, num_envs: int) -> Array:
+    """Each environment's task, int[num_envs], the tasks int[s] in turn; needs num_envs ≥ s."""
+    if num_envs < len(tasks):
+        raise ValueError(
+            f"num_envs is {num_envs} for {len(tasks)} tasks; take at least one environment a task"
+        )
+    return jnp.asarray(tasks)[jnp.arange(num_envs) % len(tasks)]
+
+
+def _optimiser(config: PPOConfig) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5)
+    )
+
+
+def _apply(
+    optimiser: optax.GradientTransformation, rate: Array, grad: Any, state: Any, params: Any
+) -> tuple[Any, Any]:
+    update, state = optimiser.update(grad, state, params)
+    return jax.tree.map(lambda leaf, step: leaf - rate * step, params, update), state
+
+
+def _task_moments(
+    values: Array, weight: Array, task_index: Array, num_tasks: int
+) -> tuple[Array, Array, Array]:
+    """Mean and deviation of float[T, B] per task, and which tasks were seen; [n] each."""
+
+    def per_task(summed: Array) -> Array:
+        return jnp.zeros(num_tasks).at[task_index].add(summed)
+
+    count = per_task(weight.sum(axis=0))
+    safe = jnp.maximum(count, 1.0)
+    mean = per_task((weight * values).sum(axis=0)) / safe
+    centred = values - mean[task_index]
+    variance = per_task((weight * centred**2).sum(axis=0)) / safe
+    return mean, jnp.sqrt(variance), count > 0

@@ -1,0 +1,96 @@
+"""One rollout body for every environment behind the batched protocol."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from pgx_jax.envs.base import Environment, TimeStep
+from pgx_jax.networks.policies import CategoricalPolicy
+
+
+class RolloutState(NamedTuple):
+    """Where B environments stand between two rollouts.
+
+    Attributes:
+        environment: the adapter's own state.
+        observation: float[B, ...], to act on next.
+        episode_return: float[B], reward so far in the running episode.
+    """
+
+    environment: Any
+    observation: Array
+    episode_return: Array
+
+
+class Trajectory(NamedTuple):
+    """T steps of B environments; every leaf leads with [T, B].
+
+    Attributes:
+        observation: what the policy saw.
+        action: what it did.
+        log_prob: log-probability of that action at the time.
+        step: what came back; ``step.valid`` is False where the transition is to be masked.
+        episode_return: return of the episode that ended with this step, else 0.
+    """
+
+    observation: Array
+    action: Array
+    log_prob: Array
+    step: TimeStep
+    episode_return: Array
+
+
+def tasks_of(tasks: Any, task_index: Array) -> Any:
+    """Each environment's task: the rows ``task_index`` of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[task_index], tasks)
+
+
+def start_rollout(environment: Environment, tasks: Any, key: Array) -> RolloutState:
+    """Reset B environments, one per leading entry of ``tasks``."""
+    num_envs = jax.tree.leaves(tasks)[0].shape[0]
+    state, observation = environment.reset(jax.random.split(key, num_envs), tasks)
+    return RolloutState(state, observation, jnp.zeros(num_envs))
+
+
+def rollout(
+    environment: Environment,
+    policy: CategoricalPolicy,
+    params: Any,
+    state: RolloutState,
+    tasks: Any,
+    key: Array,
+    num_steps: int,
+) -> tuple[RolloutState, Trajectory]:
+    """``num_steps`` steps of B environments under the sampled policy.
+
+    Args:
+        environment: the batched environment.
+        policy: acts.
+        params: its parameters.
+        state: from ``start_rollout`` or an earlier rollout.
+        tasks: pytree, leaves lead with B.
+        key: PRNG key.
+        num_steps: T.
+
+    Returns:
+        The state to go on from, and the trajectory.
+    """
+    num_envs = state.episode_return.shape[0]
+
+    def one_step(state: RolloutState, step_key: Array) -> tuple[RolloutState, Trajectory]:
+        act_key, env_key = jax.random.split(step_key)
+        action, log_prob = policy.sample(
+            params, state.observation, jax.random.split(act_key, num_envs)
+        )
+        env_state, step = environment.step(
+            jax.random.split(env_key, num_envs), state.environment, action, tasks
+        )
+        total = state.episode_return + jnp.where(step.valid, step.reward, 0.0)
+        finished = jnp.where(step.done, total, 0.0)
+        trajectory = Trajectory(state.observation, action, log_prob, step, finished)
+        following = RolloutState(env_state, step.observation, jnp.where(step.done, 0.0, total))
+        return following, trajectory
+
+    return lax.scan(one_step, state, jax.random.split(key, num_steps))

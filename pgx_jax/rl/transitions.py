@@ -1,0 +1,63 @@
+"""Transitions of every task under the meta-policy, with advantages, for the estimation."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from pgx_jax.rl.ppo import PPO, Agent
+from pgx_jax.rl.rollout import rollout, start_rollout, tasks_of
+from pgx_jax.types import Transitions
+
+
+@partial(jax.jit, static_argnames=("ppo", "num_tasks", "num_steps", "envs_per_task"))
+def collect_transitions(
+    ppo: PPO,
+    agent: Agent,
+    tasks: Any,
+    key: Array,
+    *,
+    num_tasks: int,
+    num_steps: int,
+    envs_per_task: int = 16,
+) -> Transitions:
+    """``num_steps`` transitions of each task under the sampled policy.
+
+    Args:
+        ppo: gives environment, policy, critic and the settings of the advantage estimator.
+        agent: θ* and its critic.
+        tasks: pytree of all tasks, leaves lead with n.
+        key: PRNG key.
+        num_tasks: n.
+        num_steps: T, transitions kept per task.
+        envs_per_task: environments that share them; episodes start afresh in each.
+
+    Returns:
+        Leaves [n, T, ...]. Advantages are generalised advantage estimates in reward units. The
+        mask is False where a step only reset its environment.
+    """
+    envs_per_task = min(envs_per_task, num_steps)
+    length = -(-num_steps // envs_per_task)
+    task_index = jnp.repeat(jnp.arange(num_tasks), envs_per_task)
+    env_tasks = tasks_of(tasks, task_index)
+    start_key, rollout_key = jax.random.split(key)
+    state = start_rollout(ppo.environment, env_tasks, start_key)
+    _, trajectory = rollout(
+        ppo.environment, ppo.policy, agent.policy, state, env_tasks, rollout_key, length
+    )
+    advantage, _ = ppo.advantages(agent, trajectory, task_index)
+
+    def per_task(leaf: Array) -> Array:
+        """[time, n * envs, ...] -> [n, T, ...]."""
+        split = leaf.reshape(length, num_tasks, envs_per_task, *leaf.shape[2:])
+        joined = jnp.moveaxis(split, 0, 2)
+        return joined.reshape(num_tasks, -1, *leaf.shape[2:])[:, :num_steps]
+
+    return Transitions(
+        per_task(trajectory.observation),
+        per_task(trajectory.action),
+        per_task(advantage),
+        per_task(trajectory.step.valid),
+    )

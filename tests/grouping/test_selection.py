@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+
+from pgx_jax.grouping import canonical_labels, cluster_tasks, select_num_groups
+from pgx_jax.grouping.selection import check_scores, standardise_scores
+from tests.grouping.simulator import STRUCTURES, simulate_scores
+
+
+def pair_affinity(scores, subsets):
+    standardised = standardise_scores(scores, subsets)
+    num_tasks = subsets.shape[1]
+    affinity = np.zeros((num_tasks, num_tasks))
+    for i in range(num_tasks):
+        for j in range(num_tasks):
+            both = subsets[:, i] & subsets[:, j]
+            affinity[i, j] = np.mean((standardised[both, i] + standardised[both, j]) / 2)
+    return affinity
+
+
+def recovery(structure, num_subsets, noise, repeats):
+    hits = 0
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        scores, subsets, group = simulate_scores(rng, structure, num_subsets, noise)
+        hits += select_num_groups(scores, subsets)[0] == group.max() + 1
+    return hits / repeats
+
+
+@pytest.mark.parametrize("structure", list(STRUCTURES))
+def test_recovers_the_number_of_groups(structure):
+    assert recovery(structure, 200, noise=1.0, repeats=3) == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("structure", list(STRUCTURES))
+def test_recovers_from_few_subsets_most_of_the_time(structure):
+    assert recovery(structure, 100, noise=1.0, repeats=10) >= 0.9
+
+
+@pytest.mark.slow
+def test_no_structure_gives_one_group_whatever_the_noise_draw():
+    assert recovery("none", 60, noise=1.0, repeats=20) >= 0.9
+
+
+def test_cluster_tasks_end_to_end():
+    scores, subsets, group = simulate_scores(np.random.default_rng(0), "three", 200, 0.5)
+    grouping = cluster_tasks(
+        pair_affinity(scores, subsets), scores=scores, subsets=subsets, max_groups=6
+    )
+    assert grouping.num_groups == 3
+    np.testing.assert_array_equal(grouping.labels, canonical_labels(group))
+    assert sorted(grouping.selection) == [1, 2, 3, 4, 5, 6]
+    assert all(isinstance(error, float) for error in grouping.selection.values())
+    assert grouping.selection[3] <= min(grouping.selection.values()) * 1.2
+    assert grouping.upper_bound >= grouping.objective
+
+
+def test_scores_outside_the_subset_and_their_scale_do_not_matter():
+    rng = np.random.default_rng(2)
+    scores, subsets, _ = simulate_scores(rng, "two", 80, 1.0)
+    chosen = select_num_groups(scores, subsets, max_groups=4)
+    other = np.where(
+        subsets, scores * 2.0 ** rng.integers(-5, 5, 10) + 7, rng.normal(size=(80, 10))
+    )
+    again = select_num_groups(other, subsets.astype(int), max_groups=4)
+    assert chosen[0] == again[0]
+    np.testing.assert_allclose(list(chosen[1].values()), list(again[1].values()), rtol=1e-6)
+    assert select_num_groups(scores, subsets, max_groups=4) == chosen
+
+
+def test_at_most_n_minus_one_groups_and_degenerate_scores():
+    subsets = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]], bool)
+    chosen, errors = select_num_groups(np.ones((4, 3)), subsets, max_groups=10)
+    assert chosen == 1
+    assert sorted(errors) == [1, 2]
+    two = np.array([[1, 1], [1, 0], [0, 1], [0, 0]], bool)
+    assert select_num_groups(np.zeros((4, 2)), two)[0] == 1
+
+
+def test_equal_subsets_share_a_fold():
+    # Copies of a noisy score must not vouch for one another.
+    scores, subsets, _ = simulate_scores(np.random.default_rng(0), "none", 40, 1.0)
+    chosen, _ = select_num_groups(np.repeat(scores, 5, axis=0), np.repeat(subsets, 5, axis=0))
+    assert chosen == 1
+
+
+SCORES = np.random.default_rng(0).normal(size=(12, 5))
+SUBSETS = np.random.default_rng(1).permuted(
+    np.tile([True, True, True, False, False], (12, 1)), axis=1
+)
+SPOILED = SCORES.copy()
+SPOILED[3, np.flatnonzero(SUBSETS[3])[0]] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("scores", "subsets", "message"),
+    [
+        (SCORES, SUBSETS[:, :4], r"float\[m, n\].*\(12, 5\) and \(12, 4\)"),
+        (SCORES[0], SUBSETS[0], r"float\[m, n\]"),
+        (SCORES, np.full((12, 5), 3), "membership, not indices"),
+        (SPOILED, SUBSETS, r"in 1 places.*\(3, \d\)\. Leave out"),
+        (SCORES[:3], SUBSETS[:3], "at least 4 distinct subsets"),
+        (SCORES, np.tile(SUBSETS[:1], (12, 1)), "got 1 distinct"),
+        (SCORES[:5], np.eye(5, dtype=bool), "some of two tasks or more"),
+    ],
+)
+def test_bad_scores(scores, subsets, message):
+    with pytest.raises(ValueError, match=message):
+        check_scores(scores, subsets)
+    with pytest.raises(ValueError, match=message):
+        select_num_groups(scores, subsets)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_groups": 0}, "whole number from 1 to 4"),
+        ({"max_groups": 2.5}, "whole number from 1 to 4"),
+        ({"num_folds": 1}, "num_folds must be at least 2"),
+        ({"num_repeats": 0}, "num_repeats at least 1"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        select_num_groups(SCORES, SUBSETS, **options)
