@@ -8,7 +8,12 @@ from pgx_jax.estimation.gradients import (
 )
 from pgx_jax.estimation.logistic import fit_subsets
 from pgx_jax.estimation.projection import GaussianProjection, gaussian_projection
-from pgx_jax.estimation.scores import perturbed_params, score_subsets
+from pgx_jax.estimation.scores import (
+    perturbed_params,
+    rollout_subsets,
+    scatter_scores,
+    score_subsets,
+)
 from pgx_jax.estimation.subsets import balanced_subsets, random_subsets
 
 __all__ = [
@@ -20,6 +25,8 @@ __all__ = [
     "normalise_features",
     "perturbed_params",
     "random_subsets",
+    "rollout_subsets",
+    "scatter_scores",
     "score_subsets",
     "standardise_advantage",
     "standardise_scores",

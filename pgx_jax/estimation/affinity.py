@@ -64,11 +64,11 @@ def standardise_scores(scores: Array, subsets: Array) -> Array:
     Returns:
         float[m, n].
     """
-    count = jnp.maximum(subsets.sum(axis=0), 1)
+    count = jnp.maximum(subsets.sum(axis=0, keepdims=True), 1)
     kept = jnp.where(subsets, scores, 0.0)
-    mean = kept.sum(axis=0) / count
+    mean = kept.sum(axis=0, keepdims=True) / count
     centred = jnp.where(subsets, kept - mean, 0.0)
-    deviation = jnp.sqrt((centred**2).sum(axis=0) / count)
+    deviation = jnp.sqrt((centred**2).sum(axis=0, keepdims=True) / count)
     tiny = 1e-6 * jnp.abs(mean) + jnp.finfo(centred.dtype).tiny
     return jnp.where(deviation > tiny, centred / jnp.maximum(deviation, tiny), 0.0)
 

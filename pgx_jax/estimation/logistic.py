@@ -138,13 +138,13 @@ def _fit_fixed_hessian(
     state = _State(
         theta=jnp.zeros((num_subsets, dim), jnp.float32),
         margins=jnp.zeros((*features.shape[:2], capacity), jnp.float32),
-        loss=jnp.zeros(num_subsets),
-        grad=jnp.zeros((num_subsets, dim)),
+        loss=jnp.zeros(num_subsets, jnp.float32),
+        grad=jnp.zeros((num_subsets, dim), jnp.float32),
         moves=empty,
         changes=empty,
-        curvature=jnp.zeros((history, num_subsets)),
+        curvature=jnp.zeros((history, num_subsets), jnp.float32),
         active=jnp.ones(num_subsets, bool),
-        gap=jnp.full(num_subsets, jnp.inf),
+        gap=jnp.full(num_subsets, jnp.inf, jnp.float32),
         step=jnp.zeros((), jnp.int32),
     )
     state = _terminate(problem, root, _evaluate(problem, state), tol)
@@ -160,9 +160,9 @@ def _fit_fixed_hessian(
         problem, state.theta, state.loss, state.grad, done, tol=tol, max_steps=max_newton_steps
     )
     return SubsetFits(
-        coef=theta / scale,
+        coef=theta / scale[None],
         loss=loss,
-        grad_norm=jnp.linalg.norm(grad * scale, axis=-1),
+        grad_norm=jnp.linalg.norm(grad * scale[None], axis=-1),
         steps=state.step + newton,
         converged=done,
     )
@@ -229,7 +229,7 @@ def _advance(problem: Problem, root: Array, state: _State) -> _State:
         length = jnp.where(refused(length, loss), length * 0.4, length)
         return length, trial(length)
 
-    start = jnp.where(state.active, 1.0, 0.0)
+    start = state.active.astype(jnp.float32)
     length, loss = lax.while_loop(
         lambda carry: jnp.any(refused(*carry)), shorten, (start, trial(start))
     )
@@ -274,9 +274,9 @@ def _estimated_gap(problem: Problem, root: Array, state: _State) -> Array:
     2. Self-concordance to leading order: H(x) ⪰ 4 min_t s_t(1-s_t) B_S, so that
        ∇Lᵀ H⁻¹ ∇L / 2 ≤ ∇Lᵀ B_S⁻¹ ∇L / (8 min_t s_t(1-s_t)).
     """
-    convexity = 0.5 * (state.grad**2 / problem.ridge).sum(-1)
+    convexity = 0.5 * (state.grad**2 / problem.ridge[None]).sum(-1)
     seen = jnp.where(problem.weight[..., None] > 0, jnp.abs(state.margins), 0.0).max(axis=1)
-    zeros = jnp.zeros(problem.subsets.shape[0])
+    zeros = jnp.zeros(problem.subsets.shape[0], jnp.float32)
     largest = zeros.at[problem.subset_of].max(seen, mode="drop")
     curvature = jax.nn.sigmoid(largest) * jax.nn.sigmoid(-largest)
     half = jnp.einsum("mij,mj->mi", root, state.grad, precision=lax.Precision.HIGHEST)
@@ -315,16 +315,16 @@ def _fit_jaxopt(
 
     def one(subset: Array, count: Array) -> tuple[Array, Array, Array, Array]:
         solver = jaxopt.LBFGS(objective, tol=0.0, maxiter=max_steps)
-        theta, state = solver.run(jnp.zeros(features.shape[-1]), subset, count)
+        theta, state = solver.run(jnp.zeros(features.shape[-1], jnp.float32), subset, count)
         loss, grad = jax.value_and_grad(objective)(theta, subset, count)
         return theta, loss, grad, state.iter_num
 
     theta, loss, grad, steps = jax.vmap(one)(subsets.astype(jnp.float32), problem.count)
-    gap = 0.5 * (grad**2 / problem.ridge).sum(-1)
+    gap = 0.5 * (grad**2 / problem.ridge[None]).sum(-1)
     return SubsetFits(
-        coef=theta / scale,
+        coef=theta / scale[None],
         loss=loss,
-        grad_norm=jnp.linalg.norm(grad * scale, axis=-1),
-        steps=steps.max(),
+        grad_norm=jnp.linalg.norm(grad * scale[None], axis=-1),
+        steps=steps.max().astype(jnp.int32),
         converged=gap <= tol * loss,
     )

@@ -54,7 +54,9 @@ def newton_steps(
     def one(item: tuple[Array, ...]) -> tuple[Array, ...]:
         start, loss, grad, subset, count, finished = item
         member = problem.weight * subset[:, None] / count
-        state = _Iterate(start, loss, grad, jnp.zeros(()), ~finished, jnp.zeros((), jnp.int32))
+        state = _Iterate(
+            start, loss, grad, jnp.zeros_like(loss), ~finished, jnp.zeros((), jnp.int32)
+        )
         state = lax.while_loop(
             lambda state: state.moving & (state.step < max_steps),
             lambda state: _advance(problem, member, state, tol),
@@ -117,7 +119,7 @@ def _advance(problem: Problem, member: Array, state: _Iterate, tol: Array) -> _I
     def shorten(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         return carry[0] * 0.5, trial(carry[0] * 0.5)
 
-    first = jnp.ones(())
+    first = jnp.ones((), jnp.float32)
     length, _ = lax.while_loop(refused, shorten, (first, trial(first)))
     finished = gap <= tol * state.loss
     length = jnp.where(length > 1e-6, length, 0.0)

@@ -33,19 +33,21 @@ def make_problem(
 
     ``capacity`` is the largest number of subsets that hold one task.
     """
-    features = features.astype(jnp.float32)
+    features, advantage = features.astype(jnp.float32), advantage.astype(jnp.float32)
     valid = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
-    weight = jnp.where(valid, jnp.abs(advantage), 0.0).astype(jnp.float32)
+    weight = jnp.where(valid, jnp.abs(advantage), 0.0)
     signed = jnp.where(valid[..., None], jnp.sign(advantage)[..., None] * features, 0.0)
     # Two passes, so that squares of very small or very large columns stay within float32.
     largest = jnp.abs(signed).max(axis=(0, 1))
     largest = jnp.where(largest > 0, largest, 1.0)
-    spread = jnp.sqrt(jnp.einsum("nt,ntd->d", weight, (signed / largest) ** 2) / weight.sum())
+    spread = jnp.sqrt(
+        jnp.einsum("nt,ntd->d", weight, (signed / largest[None, None]) ** 2) / weight.sum()
+    )
     scale = largest * jnp.where(spread > 0, spread, 1.0)
     _, subset_of = lax.top_k(subsets.T.astype(jnp.int8), capacity)
     held = jnp.take_along_axis(subsets.T, subset_of, axis=1)
     problem = Problem(
-        signed=signed / scale,
+        signed=signed / scale[None, None],
         weight=weight,
         subset_of=jnp.where(held, subset_of, subsets.shape[0]),
         count=matmul(subsets.astype(jnp.float32), valid.sum(axis=1).astype(jnp.float32)),
@@ -76,7 +78,7 @@ def margins_of(problem: Problem, theta: Array) -> Array:
 def loss_of(problem: Problem, theta: Array, margins: Array) -> Array:
     """L_S per subset, [m]."""
     data = jnp.einsum("nt,ntc->nc", problem.weight, jax.nn.softplus(-margins))
-    ridge = 0.5 * (problem.ridge * theta**2).sum(axis=-1)
+    ridge = 0.5 * (problem.ridge[None] * theta**2).sum(axis=-1)
     return scatter_add(problem, data) / problem.count + ridge
 
 
@@ -86,7 +88,7 @@ def gradient_of(problem: Problem, theta: Array, margins: Array) -> Array:
         lambda task: matmul((task[1][:, None] * jax.nn.sigmoid(-task[2])).T, task[0]),
         (problem.signed, problem.weight, margins),
     )
-    return -scatter_add(problem, parts) / problem.count[:, None] + problem.ridge * theta
+    return -scatter_add(problem, parts) / problem.count[:, None] + problem.ridge[None] * theta
 
 
 def inverse_root(matrices: Array) -> Array:
@@ -100,9 +102,10 @@ def inverse_root(matrices: Array) -> Array:
     # A feature that is zero throughout a subset leaves only its ridge, which may underflow.
     unit = lax.rsqrt(jnp.maximum(diagonal, jnp.finfo(jnp.float32).tiny * 1e4))
     matrices = matrices * unit[:, :, None] * unit[:, None, :]
+    identity = jnp.broadcast_to(jnp.eye(dim, dtype=jnp.float32), matrices.shape)
 
     def factor(jitter: Array) -> Array:
-        shifted = matrices + jitter[:, None, None] * jnp.eye(dim)
+        shifted = matrices + jitter[:, None, None] * identity
         return lax.linalg.cholesky(shifted, symmetrize_input=False)
 
     def broken(lower: Array) -> Array:
@@ -112,13 +115,12 @@ def inverse_root(matrices: Array) -> Array:
         jitter = jnp.where(broken(carry[1]), carry[0] * 4, carry[0])
         return jitter, factor(jitter)
 
-    start = jnp.full(matrices.shape[0], 1e-7)
+    start = jnp.full(matrices.shape[0], 1e-7, jnp.float32)
     lower = lax.while_loop(
         lambda carry: jnp.any(broken(carry[1]) & (carry[0] < 1e3)),
         enlarge,
         (start, factor(start)),
     )[1]
-    identity = jnp.broadcast_to(jnp.eye(dim), lower.shape)
     return lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True) * unit[:, None]
 
 
@@ -131,4 +133,4 @@ def majoriser(problem: Problem) -> Array:
     )
     share = problem.subsets.astype(jnp.float32) / (4 * problem.count[:, None])
     total = matmul(share, grams.reshape(grams.shape[0], -1)).reshape(-1, dim, dim)
-    return total + jnp.diag(problem.ridge)
+    return total + jnp.diag(problem.ridge)[None]

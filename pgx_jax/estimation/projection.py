@@ -58,6 +58,7 @@ class GaussianProjection:
         """Bytes that the whole of P takes, padding included."""
         return 4 * self.num_blocks * self.block_size * self.dim
 
+    @jax.jit
     def matrix(self) -> Array:
         """P as float32[num_blocks, block_size, d], to be passed back to ``project``.
 
@@ -65,6 +66,7 @@ class GaussianProjection:
         """
         return lax.map(self._block, jnp.arange(self.num_blocks))
 
+    @jax.jit
     def project(self, gradients: Any, *, matrix: Array | None = None) -> Array:
         """Pᵀ g for a batch of gradients.
 
@@ -100,6 +102,7 @@ class GaussianProjection:
         zeros = jnp.zeros((batch, self.dim), jnp.float32)
         return lax.scan(add_block, zeros, jnp.arange(self.num_blocks))[0]
 
+    @jax.jit
     def lift(self, coef: Array) -> Any:
         """P x, the exact adjoint of ``project``.
 
@@ -132,7 +135,8 @@ class GaussianProjection:
 
     def _block(self, block: Array) -> Array:
         key = jax.random.fold_in(self.key, block)
-        return jax.random.normal(key, (self.block_size, self.dim)) / math.sqrt(self.dim)
+        normal = jax.random.normal(key, (self.block_size, self.dim), jnp.float32)
+        return normal / math.sqrt(self.dim)
 
 
 def gaussian_projection(

@@ -113,15 +113,64 @@ def score_subsets(
         )  # fmt: skip
     _require(kind, params=params, projection=projection, rollout=rollout, subsets=subsets, key=key)
     assert subsets is not None
+    assert projection is not None
+    assert rollout is not None
+    assert key is not None
     checks.check_subsets(subsets, features.shape[0])
+    returns, members = rollout_subsets(
+        rollout, fits, params, projection, subsets, key, rho=rho, batch_size=batch_size
+    )
+    if jnp.shape(returns) != members.shape:
+        raise ValueError(
+            f"rollout returned shape {jnp.shape(returns)[1:]} for {members.shape[1]} tasks; it "
+            "must return one mean return per task"
+        )
+    return scatter_scores(returns, members, subsets)
+
+
+def rollout_subsets(
+    rollout: Callable[[Any, Array, Array], Any],
+    fits: SubsetFits,
+    params: Any,
+    projection: GaussianProjection,
+    subsets: Array,
+    key: Array,
+    *,
+    rho: float | None = None,
+    batch_size: int | None = None,
+) -> tuple[Any, Array]:
+    """Whatever ``rollout`` returns for θ_S and the members of S, for every subset.
+
+    Args:
+        rollout: ``rollout(params, tasks, key)`` -> pytree; the same function object on a second
+            call does not recompile.
+        fits: from ``fit_subsets``.
+        params: θ*.
+        projection: the one that made the features.
+        subsets: bool[m, n].
+        key: PRNG key, the same for every subset.
+        rho: relative parameter distance; None takes P x_S as it is.
+        batch_size: subsets that ``rollout`` is vmapped over at a time; None never vmaps it.
+
+    Returns:
+        The results, leaves leading with m, and the tasks int[m, s] that they are for, s the
+        largest subset size; smaller subsets are filled up with tasks that are not members.
+    """
     if checks.is_concrete(subsets):
         subset_size = int(np.asarray(subsets).sum(axis=1).max())
     else:
         subset_size = subsets.shape[1]
-    return _score_rollout(
+    return _rollout_subsets(
         fits.coef, params, projection, rho, subsets, key,
         rollout=rollout, subset_size=subset_size, batch_size=batch_size,
     )  # fmt: skip
+
+
+def scatter_scores(returns: Array, members: Array, subsets: Array) -> Array:
+    """Returns float[m, s] of the tasks int[m, s] as float[m, n], NaN outside the subset."""
+    rows = jnp.arange(subsets.shape[0])[:, None]
+    scores = jnp.full(subsets.shape, jnp.nan, returns.dtype).at[rows, members].set(returns)
+    return jnp.where(subsets, scores, jnp.nan)
 
 
 def perturbed_params(
@@ -207,30 +256,22 @@ def _score_off_policy(
 
 
 @partial(jax.jit, static_argnames=("rollout", "subset_size", "batch_size"))
-def _score_rollout(
+def _rollout_subsets(
     coef: Array,
     params: Any,
-    projection: Any,
-    rho: Array | None,
+    projection: GaussianProjection,
+    rho: Array | float | None,
     subsets: Array,
     key: Array,
     *,
     rollout: Callable,
     subset_size: int,
     batch_size: int | None,
-) -> Array:
+) -> tuple[Any, Array]:
     _, members = lax.top_k(subsets.astype(jnp.int8), subset_size)
 
-    def one_subset(item: tuple[Array, Array, Array]) -> Array:
-        subset_coef, tasks, subset = item
-        theta = perturbed_params(params, projection, subset_coef, rho)
-        returns = rollout(theta, tasks, key)
-        if returns.shape != tasks.shape:
-            raise ValueError(
-                f"rollout returned shape {returns.shape} for {tasks.shape[0]} tasks; it must "
-                "return one mean return per task"
-            )
-        scores = jnp.full(subset.shape, jnp.nan, returns.dtype).at[tasks].set(returns)
-        return jnp.where(subset, scores, jnp.nan)
+    def one_subset(item: tuple[Array, Array]) -> Any:
+        subset_coef, tasks = item
+        return rollout(perturbed_params(params, projection, subset_coef, rho), tasks, key)
 
-    return lax.map(one_subset, (coef, members, subsets), batch_size=batch_size)
+    return lax.map(one_subset, (coef, members), batch_size=batch_size), members

@@ -30,7 +30,8 @@ def random_subsets(key: Array, num_tasks: int, num_subsets: int, subset_size: in
     check_subset_size(num_tasks, subset_size)
     if num_subsets < 1:
         raise ValueError(f"num_subsets is {num_subsets}; it must be at least 1")
-    order = jnp.argsort(jax.random.uniform(key, (num_subsets, num_tasks)), axis=1)
+    draws = jax.random.uniform(key, (num_subsets, num_tasks), jnp.float32)
+    order = jnp.argsort(draws, axis=1)
     return jnp.argsort(order, axis=1) < subset_size
 
 

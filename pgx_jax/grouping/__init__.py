@@ -1,7 +1,5 @@
 """Groups of tasks from an affinity matrix: NumPy in, labels and a certificate out."""
 
-from pgx_jax.grouping.selection import select_num_groups
-
 from pgx_jax.grouping.baselines import (
     gradient_similarity,
     gradient_similarity_grouping,
@@ -15,13 +13,15 @@ from pgx_jax.grouping.partitions import (
     partition_objective,
 )
 from pgx_jax.grouping.rounding import round_to_groups
-from pgx_jax.grouping.sdp import relaxation_bound, solve_relaxation
+from pgx_jax.grouping.sdp import import_cvxpy, relaxation_bound, solve_relaxation
+from pgx_jax.grouping.selection import select_num_groups
 
 __all__ = [
     "canonical_labels",
     "cluster_tasks",
     "gradient_similarity",
     "gradient_similarity_grouping",
+    "import_cvxpy",
     "normalise_affinity",
     "partition_matrix",
     "partition_objective",

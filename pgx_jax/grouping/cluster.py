@@ -5,7 +5,6 @@ import numbers
 from typing import NamedTuple
 
 import numpy as np
-from pgx_jax.grouping.selection import check_max_groups, check_scores, select_num_groups
 
 from pgx_jax.grouping.partitions import (
     NormalisedAffinity,
@@ -17,6 +16,7 @@ from pgx_jax.grouping.partitions import (
 )
 from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
 from pgx_jax.grouping.sdp import choose_solver, import_cvxpy, relaxation_bound, solve_relaxation
+from pgx_jax.grouping.selection import check_max_groups, check_scores, select_num_groups
 from pgx_jax.types import Grouping
 
 

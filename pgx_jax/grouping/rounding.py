@@ -1,5 +1,7 @@
 """Rounds a solution of the relaxation to a partition: several starts, local search, the best."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from pgx_jax.grouping.local_search import improve, objectives
@@ -38,30 +40,55 @@ def round_to_groups(
     Returns:
         int64[n], canonical labels in 0..k-1.
     """
+    return round_to_each(affinity, [num_groups], solution, seed=seed, num_random=num_random)[0]
+
+
+def round_to_each(
+    affinity: np.ndarray,
+    sizes: Iterable[int],
+    solution: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    num_random: int = NUM_RANDOM_STARTS,
+) -> list[np.ndarray]:
+    """Finds good partitions for several numbers of groups, sharing what they have in common.
+
+    Args:
+        affinity: float[n, n], symmetric with zero diagonal.
+        sizes: the numbers of groups, each in 1..n.
+        solution: see ``round_to_groups``.
+        seed: see ``round_to_groups``.
+        num_random: see ``round_to_groups``.
+
+    Returns:
+        For each k what ``round_to_groups`` returns.
+    """
     num_tasks = len(affinity)
-    if num_groups == 1:
-        return np.zeros(num_tasks, dtype=np.int64)
-    if num_groups == num_tasks:
-        return np.arange(num_tasks)
     order = canonical_order(affinity)
     affinity = affinity[np.ix_(order, order)]
+    paths = [merge_path(affinity)]
+    leading = _leading_eigenvectors(_centred(affinity))
+    leading_of_solution = None
     if solution is not None:
         solution = solution[np.ix_(order, order)]
-    starts = [
-        merge_path(affinity)[None, num_groups - 1],
-        farthest_first(_centred_eigenvectors(affinity, num_groups - 1), num_groups),
-        _random_starts(num_tasks, num_groups, seed, num_random),
-    ]
-    if solution is not None:
-        leading = np.linalg.eigh(solution)[1][:, -num_groups:]
-        starts.append(merge_path(_zero_diagonal(solution))[None, num_groups - 1])
-        starts.append(farthest_first(solution, num_groups))
-        starts.append(farthest_first(leading, num_groups))
-    labels = improve(affinity, np.concatenate(starts), num_groups)
-    best = labels[objectives(affinity, labels, num_groups).argmax()]
-    original = np.empty(num_tasks, dtype=np.int64)
-    original[order] = best
-    return canonical_labels(original)
+        paths.append(merge_path(solution - np.diag(np.diag(solution))))
+        leading_of_solution = _leading_eigenvectors(solution)
+    found = []
+    for num_groups in sizes:
+        if num_groups in (1, num_tasks):
+            found.append(np.arange(num_tasks) % num_groups)
+            continue
+        starts = [path[None, num_groups - 1] for path in paths]
+        starts.append(farthest_first(leading[:, : num_groups - 1], num_groups))
+        starts.append(_random_starts(num_tasks, num_groups, seed, num_random))
+        if solution is not None and leading_of_solution is not None:
+            starts.append(farthest_first(solution, num_groups))
+            starts.append(farthest_first(leading_of_solution[:, :num_groups], num_groups))
+        labels = improve(affinity, np.concatenate(starts), num_groups)
+        original = np.empty(num_tasks, dtype=np.int64)
+        original[order] = labels[objectives(affinity, labels, num_groups).argmax()]
+        found.append(canonical_labels(original))
+    return found
 
 
 def round_with_penalty(
@@ -87,8 +114,10 @@ def round_with_penalty(
     """
     num_tasks = len(affinity)
     best_value, best_labels = -np.inf, np.zeros(num_tasks, dtype=np.int64)
-    for num_groups in _candidate_sizes(affinity, penalty, solution):
-        labels = round_to_groups(affinity, num_groups, solution, seed=seed)
+    sizes = _candidate_sizes(affinity, penalty, solution)
+    for num_groups, labels in zip(
+        sizes, round_to_each(affinity, sizes, solution, seed=seed), strict=True
+    ):
         value = objectives(affinity, labels[None], num_groups)[0] - penalty * num_groups
         # Candidates come in increasing order: a tie goes to the fewer groups.
         if value > best_value + 1e-12 * (1.0 + abs(value)):
@@ -113,21 +142,20 @@ def merge_path(affinity: np.ndarray) -> np.ndarray:
     labels = np.arange(num_tasks)
     path = np.empty((num_tasks, num_tasks), dtype=np.int64)
     path[-1] = labels
+    pairs = np.triu(np.ones((num_tasks, num_tasks), dtype=bool), 1)
     for num_groups in range(num_tasks - 1, 0, -1):
-        within = np.diag(between)
+        within = between.diagonal()
         ratio = within / size
         union = (within[:, None] + within + 2 * between) / (size[:, None] + size)
-        gain = union - ratio[:, None] - ratio
-        gain[np.tril_indices(num_groups + 1)] = -np.inf
-        first, second = np.divmod(gain.argmax(), num_groups + 1)
+        gain = np.where(pairs, union - ratio[:, None] - ratio, -np.inf)
+        first, second = divmod(int(gain.argmax()), num_tasks)
         between[first] += between[second]
         between[:, first] += between[:, second]
-        between = np.delete(np.delete(between, second, axis=0), second, axis=1)
         size[first] += size[second]
-        size = np.delete(size, second)
+        # The merged group keeps its first number; the other number is never used again.
+        pairs[second] = pairs[:, second] = False
         labels = np.where(labels == second, first, labels)
-        labels = np.where(labels > second, labels - 1, labels)
-        path[num_groups - 1] = labels
+        path[num_groups - 1] = canonical_labels(labels)
     return path
 
 
@@ -183,17 +211,18 @@ def _candidate_sizes(
     return sorted(size for size in candidates if 1 <= size <= num_tasks)
 
 
-def _centred_eigenvectors(affinity: np.ndarray, count: int) -> np.ndarray:
+def _centred(affinity: np.ndarray) -> np.ndarray:
     centred = affinity - affinity.mean(axis=0)
     centred = centred - centred.mean(axis=1, keepdims=True)
-    return np.linalg.eigh(0.5 * (centred + centred.T))[1][:, -count:]
+    return 0.5 * (centred + centred.T)
+
+
+def _leading_eigenvectors(matrix: np.ndarray) -> np.ndarray:
+    """Returns float[n, n], eigenvectors in columns, the largest eigenvalue first."""
+    return np.linalg.eigh(matrix)[1][:, ::-1]
 
 
 def _random_starts(num_tasks: int, num_groups: int, seed: int, count: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     even = np.arange(num_tasks) % num_groups
     return rng.permuted(np.tile(even, (count, 1)), axis=1)
-
-
-def _zero_diagonal(matrix: np.ndarray) -> np.ndarray:
-    return matrix - np.diag(np.diag(matrix))

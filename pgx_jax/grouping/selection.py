@@ -3,16 +3,18 @@
 import numpy as np
 
 from pgx_jax.grouping.partitions import normalise_affinity
-from pgx_jax.grouping.rounding import round_to_groups
+from pgx_jax.grouping.rounding import round_to_each
 
-NUM_FOLDS = 10
-NUM_REPEATS = 2
+NUM_FOLDS = 5
+NUM_REPEATS = 4
 # Fewer distinct subsets than this leave nothing to learn from once some are held out.
 FEWEST_SUBSETS = 4
 # Beyond this many groups the search is slow and, at usual numbers of subsets, hopeless.
 LARGEST_DEFAULT = 20
 # The local search seldom needs more, and it runs in every fold for every k.
 NUM_RANDOM_STARTS = 8
+# Below this the predictions do not vary, as when all tasks are in one group.
+TINY = 1e-12
 
 
 def select_num_groups(
@@ -27,16 +29,17 @@ def select_num_groups(
     """Chooses the number of groups by cross-validation over subsets.
 
     Scores are standardised per task over the subsets that hold it: z_i(S). The affinity of a set
-    of subsets is U_ij = mean of (z_i(S) + z_j(S))/2 over those that hold i and j, their count
-    c_ij. In every fold the tasks are clustered into k groups on the training affinity, by
-    rounding and local search without the relaxation, and the held-out affinity is predicted by
-    the mean M_gh of the training entries between groups g and h (weighted by their counts):
+    of subsets is U_ij = mean of (z_i(S) + z_j(S))/2 over those that hold i and j. In every fold
+    the tasks are clustered into k groups on the training affinity, by rounding and local search
+    without the relaxation, and the block means M_gh of that affinity between groups g and h
+    (weighted by how often each pair was sampled) predict the held-out scores,
 
-        error(k) = Σ_{i<j} c'_ij (U'_ij - M_{g(i) g(j)})² / Σ_{i<j} c'_ij,
+        z_i(S) ≈ a_i + b Σ_{j ∈ S, j ≠ i} M_{g(i) g(j)},
 
-    primes marking the held-out fold. Pairs never sampled weigh nothing. The smallest k whose
-    mean error is within one standard error (of the difference, over folds) of the least is
-    chosen: with no structure that is k = 1.
+    with a_i and b fitted by least squares on the training subsets. error(k) is the mean squared
+    error over the held-out scores, in units of their variance: about 1 where nothing is
+    predicted. The smallest k whose mean error is within one standard error (of the difference,
+    over folds) of the least is chosen: with no structure that is k = 1.
 
     Args:
         scores: float[m, n], f_i(S); read only where ``subsets`` is True. Scales may differ by task.
@@ -76,10 +79,9 @@ def select_num_groups(
     for _ in range(num_repeats):
         fold = rng.permutation(np.arange(num_kinds) % num_folds)[kinds]
         for held_out in range(num_folds):
-            train = _pair_sums(standardised[fold != held_out], subsets[fold != held_out])
-            test = _pair_sums(standardised[fold == held_out], subsets[fold == held_out])
-            if test[1].any():
-                errors.append([_held_out_error(*train, *test, size, seed) for size in sizes])
+            test = fold == held_out
+            if subsets[test].any():
+                errors.append(_held_out_errors(standardised, subsets, test, sizes, seed))
     return _smallest_within_one_standard_error(np.array(errors), num_folds, sizes)
 
 
@@ -165,36 +167,40 @@ def check_max_groups(max_groups, num_tasks: int) -> None:
         )
 
 
-def _pair_sums(standardised: np.ndarray, subsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns Σ_S (z_i(S) + z_j(S))/2 and the counts, off the diagonal, each float[n, n]."""
+def _held_out_errors(
+    standardised: np.ndarray, subsets: np.ndarray, test: np.ndarray, sizes: range, seed: int
+) -> list[float]:
     member = subsets.astype(np.float64)
+    train_member, test_member = member[~test], member[test]
+    total, count = _pair_sums(standardised[~test], train_member)
+    # A pair not in the training folds counts as average: 0, as scores are standardised.
+    affinity = normalise_affinity(total / np.maximum(count, 1.0)).values
+    partitions = round_to_each(affinity, sizes, seed=seed, num_random=NUM_RANDOM_STARTS)
+    held = np.maximum(train_member.sum(axis=0), 1.0)
+    centred = standardised - (standardised * member)[~test].sum(axis=0) / held
+    errors = []
+    for labels in partitions:
+        block = (labels[:, None] == np.arange(labels.max() + 1)).astype(np.float64)
+        block_count = np.maximum(block.T @ count @ block, 1.0)
+        predicted = block @ ((block.T @ total @ block) / block_count) @ block.T
+        np.fill_diagonal(predicted, 0.0)
+        partners = member @ predicted
+        partners = partners - np.sum(train_member * partners[~test], axis=0) / held
+        variation = np.sum(train_member * partners[~test] ** 2)
+        slope = np.sum(train_member * partners[~test] * centred[~test]) / max(variation, TINY)
+        residual = test_member * (centred[test] - slope * partners[test])
+        errors.append(float(np.sum(residual**2) / test_member.sum()))
+    return errors
+
+
+def _pair_sums(standardised: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns Σ_S (z_i(S) + z_j(S))/2 and the counts, off the diagonal, each float[n, n]."""
     total = standardised.T @ member
     total = 0.5 * (total + total.T)
     count = member.T @ member
     np.fill_diagonal(total, 0.0)
     np.fill_diagonal(count, 0.0)
     return total, count
-
-
-def _held_out_error(
-    train_total: np.ndarray,
-    train_count: np.ndarray,
-    test_total: np.ndarray,
-    test_count: np.ndarray,
-    num_groups: int,
-    seed: int,
-) -> float:
-    # A pair not in the training folds counts as average: 0, as scores are standardised.
-    affinity = train_total / np.maximum(train_count, 1.0)
-    labels = round_to_groups(
-        normalise_affinity(affinity).values, num_groups, seed=seed, num_random=NUM_RANDOM_STARTS
-    )
-    member = (labels[:, None] == np.arange(num_groups)).astype(np.float64)
-    block_count = member.T @ train_count @ member
-    block_mean = (member.T @ train_total @ member) / np.maximum(block_count, 1.0)
-    predicted = member @ block_mean @ member.T
-    residual = test_total / np.maximum(test_count, 1.0) - predicted
-    return float(np.sum(test_count * residual**2) / test_count.sum())
 
 
 def _smallest_within_one_standard_error(

@@ -172,34 +172,6 @@ class PPO:
             key,
         )
 
-    @partial(jax.jit, static_argnames=("self", "num_updates"))
-    def update_many(
-        self,
-        state: PPOState,
-        tasks: Any,
-        task_index: Array,
-        progress: Array,
-        *,
-        num_updates: int,
-    ) -> tuple[PPOState, PPOMetrics]:
-        """``num_updates`` updates in one call.
-
-        Args:
-            state: from ``init`` or an earlier update.
-            tasks: pytree of all tasks, leaves lead with n.
-            task_index: int[num_envs], each environment's task.
-            progress: float[2], share of the whole training done before and after this call, for
-                the learning rate.
-            num_updates: updates to take.
-
-        Returns:
-            The next state, and metrics whose leaves lead with num_updates.
-        """
-        shares = jnp.linspace(progress[0], progress[1], num_updates, endpoint=False)
-        return lax.scan(
-            lambda state, share: self.update(state, tasks, task_index, share), state, shares
-        )
-
     @partial(jax.jit, static_argnames="self")
     def update(
         self, state: PPOState, tasks: Any, task_index: Array, progress: Array

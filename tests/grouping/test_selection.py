@@ -28,18 +28,18 @@ def recovery(structure, num_subsets, noise, repeats):
 
 @pytest.mark.parametrize("structure", list(STRUCTURES))
 def test_recovers_the_number_of_groups(structure):
-    assert recovery(structure, 200, noise=1.0, repeats=3) == 1.0
+    assert recovery(structure, 200, noise=1.0, repeats=2) == 1.0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("structure", list(STRUCTURES))
 def test_recovers_from_few_subsets_most_of_the_time(structure):
-    assert recovery(structure, 100, noise=1.0, repeats=10) >= 0.9
+    assert recovery(structure, 100, noise=1.0, repeats=6) > 0.8
 
 
 @pytest.mark.slow
 def test_no_structure_gives_one_group_whatever_the_noise_draw():
-    assert recovery("none", 60, noise=1.0, repeats=20) >= 0.9
+    assert recovery("none", 60, noise=1.0, repeats=12) > 0.9
 
 
 def test_cluster_tasks_end_to_end():

@@ -1,0 +1,149 @@
+"""The program ``pgx-jax``."""
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# The batched factorisations are small; a second pool of BLAS threads only gets in JAX's way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Find groups of tasks, train one policy per group, compare with the alternatives.
+
+    Writes artifacts, metrics.jsonl, report.json and report.html into a folder. The same command
+    on the same folder reuses finished stages; a changed option recomputes what depends on it.
+    Options that are not given come from the preset.
+    """
+
+    environment: str
+    """Task family; `pgx-jax list` names them."""
+    preset: str = "default"
+    """smoke (under a minute), default, or paper (2048 transitions a task, as in the paper)."""
+    seed: int = 0
+    """Of training, projection, subsets and evaluation; equal seeds give equal results."""
+    out: Path | None = None
+    """Output folder; runs/ENVIRONMENT-PRESET-seedSEED where not given."""
+    num_groups: int | None = None
+    """Number of groups k; chosen on held-out subsets where not given."""
+    max_groups: int | None = None
+    """Largest k that the automatic choice considers."""
+    num_tasks: int | None = None
+    """Source tasks n."""
+    num_test_tasks: int | None = None
+    """Held-out tasks."""
+    task_seed: int | None = None
+    """Of the tasks; 0 gives the published ones."""
+    num_steps: int | None = None
+    """Transitions T per task that the features are made from."""
+    dim: int | None = None
+    """Projection dimension d."""
+    num_subsets: int | None = None
+    """Task subsets m that are fitted."""
+    subset_size: int | None = None
+    """Tasks in a subset."""
+    l2: float | None = None
+    """Ridge penalty of the fits, for features of unit mean square norm."""
+    score: str | None = None
+    """Policy evaluation: rollout, surrogate, linearised or off_policy."""
+    rho: float | None = None
+    """Relative parameter distance of the adapted policies."""
+    score_episodes: int | None = None
+    """Episodes per subset and member task."""
+    meta_steps: int | None = None
+    """Environment steps of meta-training."""
+    group_steps: int | None = None
+    """Environment steps of group training, all groups together."""
+    grouping_only: bool = False
+    """Stop at the groups; train and compare nothing."""
+
+
+@dataclass(frozen=True)
+class List:
+    """Name the environments with the extra that each needs, the presets and the methods."""
+
+
+def main() -> None:
+    """Entry point of the program."""
+    try:
+        import tyro
+    except ImportError:
+        sys.exit('pgx-jax: the program needs more packages: pip install "pgx_jax[run]"')
+    command = tyro.cli(
+        Run | List,  # type: ignore[arg-type]
+        prog="pgx-jax",
+        description="Which reinforcement-learning tasks should share a policy?",
+        config=(tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff),
+    )
+    sys.exit(_list() if isinstance(command, List) else _run(command))
+
+
+def _run(command: Run) -> int:
+    """Run an experiment; what a user can mend is one line on standard error."""
+    from pgx_jax.envs.families import FAMILIES, unknown_name
+
+    if command.environment not in FAMILIES:
+        return _fail(unknown_name("environment", command.environment, FAMILIES))
+    try:
+        import flax  # noqa: F401
+        import gymnax  # noqa: F401
+        import matplotlib  # noqa: F401
+        import optax  # noqa: F401
+        import rich  # noqa: F401
+    except ImportError as error:
+        extra = FAMILIES[command.environment].extra
+        return _fail(f'{error.name} is missing: pip install "pgx_jax[{extra}]"')
+    from pgx_jax.experiments.config import make_config
+    from pgx_jax.experiments.progress import Progress
+    from pgx_jax.experiments.run import run_experiment
+    from pgx_jax.experiments.store import ArtifactError
+
+    options = dataclasses.asdict(command)
+    environment, preset = options.pop("environment"), options.pop("preset")
+    out, grouping_only = options.pop("out"), options.pop("grouping_only")
+    try:
+        config = make_config(environment, preset, **options)
+        out = out or Path("runs") / f"{environment}-{preset}-seed{config.seed}"
+        run_experiment(config, out, progress=Progress(), grouping_only=grouping_only)
+    except (ValueError, ImportError, ArtifactError) as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("stopped; finished stages are kept, run the same command to go on")
+    return 0
+
+
+def _list() -> int:
+    """Print what there is to run."""
+    from pgx_jax.envs.families import FAMILIES
+
+    width = max(len(name) for name in FAMILIES)
+    print("environments (pgx-jax run NAME):")
+    for name, entry in FAMILIES.items():
+        print(f'  {name:<{width}}  {entry.summary}; pip install "pgx_jax[{entry.extra}]"')
+    print("presets (--preset NAME):")
+    print(f"  {'smoke':<{width}}  everything once, small; under a minute; the figures mean nothing")
+    print(f"  {'default':<{width}}  8192 transitions a task; a few minutes on 2 cores")
+    print(f"  {'paper':<{width}}  2048 transitions a task, as in the paper")
+    print("scores (--score NAME):")
+    for name, text in _SCORES.items():
+        print(f"  {name:<{width}}  {text}")
+    print("A run compares PolicyGradEx groups, at equal total environment steps, with one policy")
+    print("for all tasks, one with k times the parameters, random groups, and groups by gradient")
+    print("similarity.")
+    return 0
+
+
+_SCORES = {
+    "rollout": "returns of the adapted policies, same random numbers for all (default)",
+    "off_policy": "importance-weighted advantages on held-out transitions",
+    "surrogate": "negative logistic loss on held-out transitions",
+    "linearised": "first-order change of the objective on held-out transitions",
+}
+
+
+def _fail(message: str) -> int:
+    print(f"pgx-jax: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,165 @@
+"""What a run is: one frozen configuration, and presets by name."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from pgx_jax.envs.families import FAMILIES, unknown_name
+from pgx_jax.estimation.scores import KINDS
+from pgx_jax.rl.ppo import PPOConfig
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Every setting of a run; equal configurations on one machine give equal results.
+
+    Attributes:
+        environment: task family, a key of ``FAMILIES``.
+        preset: name of the preset that the rest started from.
+        seed: of training, transitions, projection, subsets and evaluation.
+        task_seed: of the tasks; the published families have 0.
+        num_tasks: n, source tasks.
+        num_test_tasks: held-out tasks.
+        hidden_sizes: outputs of all linear layers but the last; three make a 4-layer network.
+        ppo: settings of PPO.
+        meta_steps: environment steps of meta-training.
+        num_steps: T, transitions per task for the features.
+        dim: d, projection dimension.
+        num_subsets: m.
+        subset_size: tasks in a subset.
+        l2: ridge penalty of the fits, for features of unit mean square norm.
+        score: policy evaluation algorithm, one of ``KINDS``.
+        rho: relative parameter distance |θ_S - θ*| / |θ*| of the adapted policies.
+        score_episodes: episodes per subset and member task, for rollout scores.
+        num_groups: k; None chooses it on held-out subsets.
+        max_groups: largest k that the automatic choice considers.
+        group_steps: environment steps of group training, shared among groups by their tasks.
+        eval_episodes: episodes per source task in the final evaluation.
+        test_episodes: episodes per held-out task.
+        selection_episodes: episodes by which a held-out task picks one of k policies.
+    """
+
+    environment: str
+    preset: str = "default"
+    seed: int = 0
+    task_seed: int = 0
+    num_tasks: int = 10
+    num_test_tasks: int = 50
+    hidden_sizes: tuple[int, ...] = (64, 64, 64)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    meta_steps: int = 400_000
+    num_steps: int = 8192
+    dim: int = 400
+    num_subsets: int = 200
+    subset_size: int = 4
+    l2: float = 1e-2
+    score: str = "rollout"
+    rho: float = 0.1
+    score_episodes: int = 16
+    num_groups: int | None = None
+    max_groups: int = 6
+    group_steps: int = 1_000_000
+    eval_episodes: int = 64
+    test_episodes: int = 16
+    selection_episodes: int = 4
+
+
+_CARTPOLE: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "ppo": PPOConfig(num_envs=40, num_steps=32),
+        "hidden_sizes": (16, 16, 16),
+        "num_test_tasks": 6,
+        "meta_steps": 30_000,
+        "num_steps": 256,
+        "dim": 32,
+        "num_subsets": 40,
+        "score_episodes": 2,
+        "max_groups": 4,
+        "group_steps": 30_000,
+        "eval_episodes": 4,
+        "test_episodes": 2,
+        "selection_episodes": 1,
+    },
+    "default": {},
+    "paper": {"num_steps": 2048},
+}
+
+_COUNTS = (
+    "num_tasks",
+    "num_test_tasks",
+    "meta_steps",
+    "num_steps",
+    "dim",
+    "num_subsets",
+    "score_episodes",
+    "max_groups",
+    "group_steps",
+    "eval_episodes",
+    "test_episodes",
+    "selection_episodes",
+)
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "cartpole": {**_CARTPOLE, "default": {"meta_steps": 120_000}},
+    "cartpole-planted": _CARTPOLE,
+}
+
+
+def make_config(environment: str, preset: str = "default", **overrides: Any) -> RunConfig:
+    """The configuration of a preset, with some settings replaced.
+
+    Args:
+        environment: a key of ``FAMILIES``.
+        preset: "smoke", "default" or "paper".
+        **overrides: fields of ``RunConfig``; None leaves the preset's value.
+
+    Returns:
+        A checked configuration.
+
+    Raises:
+        ValueError: an unknown environment or preset (the nearest name is suggested), or a
+            setting outside its range.
+    """
+    if environment not in FAMILIES:
+        raise ValueError(unknown_name("environment", environment, FAMILIES))
+    if preset not in PRESETS[environment]:
+        raise ValueError(unknown_name("preset", preset, PRESETS[environment]))
+    given = {name: value for name, value in overrides.items() if value is not None}
+    config = RunConfig(environment, preset, **{**PRESETS[environment][preset], **given})
+    check_config(config)
+    return config
+
+
+def check_config(config: RunConfig) -> None:
+    """Raise ValueError where a setting is outside its range, before any work starts."""
+    for name in _COUNTS:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be at least 1")
+    if config.num_tasks < 2:
+        raise ValueError("num_tasks is 1; grouping needs at least two tasks")
+    if not 2 <= config.subset_size <= config.num_tasks:
+        raise ValueError(
+            f"subset_size is {config.subset_size}; it must be between 2 (a subset has to hold a "
+            f"pair) and num_tasks = {config.num_tasks}"
+        )
+    if config.num_groups is not None and not 1 <= config.num_groups <= config.num_tasks:
+        raise ValueError(
+            f"num_groups is {config.num_groups}; it must be between 1 and num_tasks = "
+            f"{config.num_tasks}"
+        )
+    for name in ("l2", "rho"):
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be positive")
+    if config.score not in KINDS:
+        raise ValueError(unknown_name("score", config.score, KINDS))
+    if config.ppo.num_envs < config.num_tasks:
+        raise ValueError(
+            f"ppo.num_envs is {config.ppo.num_envs} for {config.num_tasks} tasks; take at least "
+            "one environment a task"
+        )
+
+
+def config_fields(config: RunConfig, *names: str) -> dict[str, Any]:
+    """Some settings as plain JSON values, for hashes and reports."""
+    values = dataclasses.asdict(config)
+    return {name: values[name] for name in (names or values)}

@@ -1,0 +1,215 @@
+"""The stages from meta-training to groups."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from pgx_jax.envs.base import TaskFamily
+from pgx_jax.estimation import (
+    balanced_subsets,
+    fit_subsets,
+    gaussian_projection,
+    gradient_features,
+    normalise_features,
+    rollout_subsets,
+    scatter_scores,
+    score_subsets,
+    standardise_advantage,
+    task_affinity,
+)
+from pgx_jax.experiments.config import RunConfig, config_fields
+from pgx_jax.experiments.progress import Advance
+from pgx_jax.experiments.stages import Outcome, Stage, StageRunner
+from pgx_jax.experiments.training import agent_tree, make_ppo, stage_key, train, tree_agent
+from pgx_jax.grouping import cluster_tasks
+from pgx_jax.pipeline import split_transitions
+from pgx_jax.rl.evaluation import evaluate
+from pgx_jax.rl.transitions import collect_transitions
+from pgx_jax.types import SubsetFits, Transitions
+
+# Subsets whose policies act side by side; more of them run out of cache on a CPU.
+_ROLLOUT_BATCH = 50
+
+
+def updates_for(config: RunConfig, env_steps: float) -> int:
+    """PPO updates that come nearest to that many environment steps, at least one."""
+    return max(1, round(env_steps / config.ppo.steps_per_update))
+
+
+def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) -> Stage:
+    """Meta-training, features, subsets, fits, scores, affinity, grouping.
+
+    Args:
+        runner: runs or reuses the stages.
+        family: the tasks.
+        config: the settings.
+
+    Returns:
+        The stage "grouping", with ``labels`` int[n] and its certificate in ``facts``. All the
+        stages are in ``runner.finished``.
+    """
+    ppo = make_ppo(family, config, config.hidden_sizes)
+    num_tasks = family.num_tasks
+
+    def meta(advance: Advance) -> Outcome:
+        key, agent_key = jax.random.split(stage_key(config, "meta"))
+        count = updates_for(config, config.meta_steps)
+        result = train(
+            ppo, ppo.init_agent(agent_key), family, np.arange(num_tasks), count, key, advance
+        )
+        tree = {
+            "agent": agent_tree(result.agent),
+            "env_steps": result.env_steps,
+            "returns": result.returns,
+        }
+        return Outcome(tree, int(result.env_steps[-1]))
+
+    names = ("environment", "seed", "task_seed", "num_tasks", "hidden_sizes", "ppo", "meta_steps")
+    agent = tree_agent(runner.run("meta", config_fields(config, *names), [], meta).tree["agent"])
+
+    def transitions(_: Advance) -> Outcome:
+        collected = collect_transitions(
+            ppo,
+            agent,
+            family.train_tasks,
+            stage_key(config, "transitions"),
+            num_tasks=num_tasks,
+            num_steps=config.num_steps,
+        )
+        return Outcome(collected._asdict(), num_tasks * config.num_steps)
+
+    settings = config_fields(config, "seed", "num_steps")
+    tree = runner.run("transitions", settings, ["meta"], transitions).tree
+    data = jax.tree.map(jnp.asarray, Transitions(**tree))
+    data = data._replace(advantage=standardise_advantage(data.advantage, data.mask))
+    projection = gaussian_projection(stage_key(config, "projection"), agent.policy, config.dim)
+
+    def features(_: Advance) -> Outcome:
+        made = gradient_features(ppo.policy.log_prob, agent.policy, data, projection)
+        scaled, scale = normalise_features(made, data.mask)
+        return Outcome({"features": scaled, "scale": scale})
+
+    settings = config_fields(config, "seed", "dim")
+    tree = runner.run("features", settings, ["transitions"], features).tree
+    made = jnp.asarray(tree["features"])
+
+    def subsets(_: Advance) -> Outcome:
+        drawn = balanced_subsets(
+            stage_key(config, "subsets"),
+            num_tasks,
+            config.subset_size,
+            num_subsets=config.num_subsets,
+        )
+        return Outcome({"subsets": drawn})
+
+    settings = config_fields(config, "seed", "num_tasks", "num_subsets", "subset_size")
+    drawn = jnp.asarray(runner.run("subsets", settings, [], subsets).tree["subsets"])
+
+    # Scores from data alone are made on transitions that the fits did not see.
+    fit_mask, score_mask = data.mask, data.mask
+    if config.score != "rollout":
+        fit_mask, score_mask = split_transitions(
+            stage_key(config, "split"), data.advantage, data.mask
+        )
+
+    def fits(_: Advance) -> Outcome:
+        found = fit_subsets(made, data.advantage, drawn, l2=config.l2, mask=fit_mask)
+        facts = {
+            "converged": int(np.sum(found.converged)),
+            "steps": int(found.steps),
+            "largest_grad_norm": float(np.max(found.grad_norm)),
+        }
+        return Outcome(found._asdict(), facts=facts)
+
+    settings = {"l2": config.l2, "held_out": config.score != "rollout", "seed": config.seed}
+    stage = runner.run("fits", settings, ["features", "subsets"], fits)
+    found = SubsetFits(**jax.tree.map(jnp.asarray, stage.tree))
+
+    def scores(_: Advance) -> Outcome:
+        if config.score == "rollout":
+            values, steps = _rollout_scores(
+                family, config, ppo, agent.policy, projection, found, drawn
+            )
+            return Outcome({"scores": values}, steps)
+        values = score_subsets(
+            found,
+            made,
+            data.advantage,
+            mask=score_mask,
+            kind=config.score,  # type: ignore[arg-type]
+            params=agent.policy,
+            projection=projection,
+            rho=config.rho if config.score == "off_policy" else None,
+            log_prob=ppo.policy.log_prob,
+            transitions=data,
+        )
+        return Outcome({"scores": values})
+
+    settings = config_fields(config, "score", "rho", "score_episodes", "seed")
+    values = runner.run("scores", settings, ["fits"], scores).tree["scores"]
+
+    def affinity(_: Advance) -> Outcome:
+        return Outcome({"affinity": task_affinity(jnp.asarray(values), drawn)})
+
+    matrix = runner.run("affinity", {}, ["scores"], affinity).tree["affinity"]
+
+    def grouping(_: Advance) -> Outcome:
+        result = cluster_tasks(
+            matrix,
+            config.num_groups,
+            scores=values,
+            subsets=np.asarray(drawn),
+            max_groups=min(config.max_groups, num_tasks),
+            seed=config.seed,
+        )
+        facts = {
+            "num_groups": result.num_groups,
+            "objective": result.objective,
+            "upper_bound": result.upper_bound,
+            "certified_gap": result.certified_gap,
+            "status": result.status,
+            "selection": result.selection,
+        }
+        return Outcome({"labels": result.labels}, facts=facts)
+
+    settings = config_fields(config, "num_groups", "max_groups", "seed")
+    return runner.run("grouping", settings, ["affinity"], grouping)
+
+
+def _rollout_scores(
+    family: TaskFamily,
+    config: RunConfig,
+    ppo: Any,
+    params: Any,
+    projection: Any,
+    fits: SubsetFits,
+    subsets: Array,
+) -> tuple[Array, int]:
+    def rollout(params: Any, tasks: Array, key: Array) -> tuple[Array, Array]:
+        result = evaluate(
+            ppo.environment,
+            ppo.policy,
+            params,
+            family.train_tasks,
+            tasks,
+            key,
+            num_episodes=config.score_episodes,
+            horizon=ppo.environment.max_episode_steps,
+            greedy=False,
+        )
+        return result.returns.mean(axis=1), result.num_steps
+
+    (returns, steps), members = rollout_subsets(
+        rollout,
+        fits,
+        params,
+        projection,
+        subsets,
+        stage_key(config, "scores"),
+        rho=config.rho,
+        batch_size=_ROLLOUT_BATCH,
+    )
+    return scatter_scores(returns, members, subsets), int(np.sum(steps))

@@ -1,0 +1,247 @@
+"""A whole run: from a configuration to a folder with report.json, metrics.jsonl, report.html."""
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from pgx_jax.envs.families import make_family
+from pgx_jax.experiments.compare import METHODS, Comparison, compare_methods
+from pgx_jax.experiments.config import RunConfig, check_config, config_fields
+from pgx_jax.experiments.estimate import estimate_groups
+from pgx_jax.experiments.page import render_page
+from pgx_jax.experiments.progress import Progress
+from pgx_jax.experiments.stages import StageRunner
+from pgx_jax.experiments.store import check_output_folder, write_atomically
+from pgx_jax.grouping import import_cvxpy
+
+_VERSIONED = ("pgx_jax", "jax", "jaxlib", "numpy", "flax", "optax", "gymnax", "cvxpy", "clarabel")
+
+Report = dict[str, Any]
+
+
+def run_experiment(
+    config: RunConfig,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    grouping_only: bool = False,
+) -> Report:
+    """Run or resume an experiment and write what it found.
+
+    Finished stages of the same settings in ``out`` are reused. A killed run loses the stage at
+    hand and nothing else.
+
+    Args:
+        config: the settings.
+        out: folder for artifacts, ``metrics.jsonl``, ``report.json`` and ``report.html``.
+        progress: tells a person; None tells nobody.
+        grouping_only: stop at the groups; nothing is trained per group.
+
+    Returns:
+        What ``report.json`` holds.
+
+    Raises:
+        ValueError: a setting is outside its range.
+        ImportError: a package is missing.
+        ArtifactError: the folder or an artifact in it cannot be used.
+    """
+    check_config(config)
+    check_output_folder(out)
+    import_cvxpy()
+    progress = progress or Progress(quiet=True)
+    family = make_family(
+        config.environment,
+        num_tasks=config.num_tasks,
+        num_test_tasks=config.num_test_tasks,
+        seed=config.task_seed,
+    )
+    progress.line(f"{config.environment}, preset {config.preset}, seed {config.seed} -> {out}")
+    runner = StageRunner(out, progress)
+    estimate_groups(runner, family, config)
+    grouping = runner.finished["grouping"]
+    labels = [int(label) for label in grouping.tree["labels"]]
+    progress.line(f"groups: {labels}")
+    comparison = None if grouping_only else compare_methods(runner, family, config)
+    report = make_report(runner, config, family.train_names, family.groups, comparison)
+    report["environment_description"] = family.description
+    rows = learning_curves(runner, family.train_names)
+    write_atomically(
+        out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
+    )
+    write_atomically(out / "report.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_atomically(out / "report.html", render_page(report, rows).encode())
+    for line in summary_lines(report):
+        progress.line(line)
+    progress.line(f"report: {out / 'report.html'}")
+    return report
+
+
+def make_report(
+    runner: StageRunner,
+    config: RunConfig,
+    task_names: tuple[str, ...],
+    known_groups: np.ndarray | None,
+    comparison: Comparison | None,
+) -> Report:
+    """Everything that a run found, as plain JSON values.
+
+    Args:
+        runner: holds the finished stages.
+        config: the settings.
+        task_names: of the source tasks.
+        known_groups: int[n] where the groups are known in advance.
+        comparison: None where nothing was trained per group.
+
+    Returns:
+        The report.
+    """
+    done = runner.finished
+    facts = done["grouping"].facts
+    report: Report = {
+        "environment": config.environment,
+        "preset": config.preset,
+        "seed": config.seed,
+        "versions": _versions(),
+        "device": str(jax.devices()[0]),
+        "num_tasks": config.num_tasks,
+        "num_subsets": config.num_subsets,
+        "subset_size": config.subset_size,
+        "dim": config.dim,
+        "num_groups": facts["num_groups"],
+        "num_groups_given": config.num_groups is not None,
+        "labels": done["grouping"].tree["labels"].tolist(),
+        "known_groups": None if known_groups is None else known_groups.tolist(),
+        "adjusted_rand_index": None
+        if known_groups is None
+        else adjusted_rand_index(known_groups, done["grouping"].tree["labels"]),
+        "task_names": list(task_names),
+        "affinity": done["affinity"].tree["affinity"].tolist(),
+        "objective": facts["objective"],
+        "upper_bound": facts["upper_bound"],
+        "certified_gap": facts["certified_gap"],
+        "solver_status": facts["status"],
+        "selection": facts["selection"],
+        "fits": done["fits"].facts,
+        "wall_seconds": {
+            name: {
+                "total": stage.about["wall_seconds"],
+                "compile": stage.about["compile_seconds"],
+                "reused": stage.reused,
+            }
+            for name, stage in done.items()
+        },
+        "config": config_fields(config),
+    }
+    if comparison is not None:
+        report |= {
+            "methods": {method.name: method.title for method in METHODS},
+            "scores": comparison.scores,
+            "total_env_steps": {k: v["total"] for k, v in comparison.env_steps.items()},
+            "env_steps": comparison.env_steps,
+            "method_labels": comparison.labels,
+            "num_params": comparison.num_params,
+        }
+    else:
+        spent = {name: done[name].env_steps for name in ("meta", "transitions", "scores")}
+        report |= {
+            "scores": {},
+            "total_env_steps": {"policygradex": sum(spent.values())},
+            "env_steps": {"policygradex": {**spent, "total": sum(spent.values())}},
+        }
+    return report
+
+
+def learning_curves(runner: StageRunner, task_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One row per update of every training: stage, group, steps, mean return per task.
+
+    A task without an episode that ended in the update, or outside the group, has no entry.
+    """
+    rows = []
+    for name, stage in runner.finished.items():
+        if name == "meta":
+            parts = {"group0": stage.tree}
+        elif name.startswith("train/"):
+            parts = stage.tree
+        else:
+            continue
+        for part, curve in parts.items():
+            for steps, returns in zip(curve["env_steps"], curve["returns"], strict=True):
+                seen = {
+                    task: round(float(value), 3)
+                    for task, value in zip(task_names, returns, strict=True)
+                    if np.isfinite(value)
+                }
+                rows.append(
+                    {
+                        "stage": name,
+                        "group": int(part.removeprefix("group")),
+                        "env_steps": int(steps),
+                        "returns": seen,
+                    }
+                )
+    return rows
+
+
+def summary_lines(report: Report) -> list[str]:
+    """The result in a few lines of text."""
+    lines = []
+    for group in range(report["num_groups"]):
+        members = [
+            name
+            for name, label in zip(report["task_names"], report["labels"], strict=True)
+            if label == group
+        ]
+        lines.append(f"group {group + 1}: {'; '.join(members)}")
+    lines.append(
+        f"clustering objective {report['objective']:.3f}, certified gap "
+        f"{report['certified_gap']:.2g}"
+    )
+    for name, scores in report["scores"].items():
+        source, test = scores["source"], scores["test"]
+        lines.append(
+            f"{report['methods'][name]:<34} source {source['mean']:7.1f} ± "
+            f"{source['standard_error']:.1f}   held-out {test['mean']:7.1f} ± "
+            f"{test['standard_error']:.1f}   {report['total_env_steps'][name]:,} steps"
+        )
+    return lines
+
+
+def adjusted_rand_index(first: np.ndarray, second: np.ndarray) -> float:
+    """Agreement of two partitions: 1 equal, about 0 by chance.
+
+    Args:
+        first: int[n], labels.
+        second: int[n], labels; their numbering does not matter.
+
+    Returns:
+        At most 1.
+
+    Reference:
+        Hubert and Arabie (1985), "Comparing partitions".
+    """
+    table = (np.asarray(first)[:, None] == np.unique(first)).T.astype(float) @ (
+        np.asarray(second)[:, None] == np.unique(second)
+    )
+
+    def pairs(counts: np.ndarray) -> float:
+        return float((counts * (counts - 1) / 2).sum())
+
+    rows, columns = pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
+    expected = rows * columns / max(pairs(np.array([len(first)])), 1.0)
+    largest = (rows + columns) / 2
+    return 1.0 if largest == expected else (pairs(table) - expected) / (largest - expected)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

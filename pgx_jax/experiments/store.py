@@ -1,0 +1,155 @@
+"""Artifacts on disk: one per stage, written whole or not at all, known by a hash."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Tree = dict[str, Any]
+"""Nested dicts with string keys and arrays as leaves."""
+
+
+class ArtifactError(RuntimeError):
+    """An artifact on disk cannot be used; the message says which and what to do."""
+
+
+class Artifact(NamedTuple):
+    """What one stage left.
+
+    Attributes:
+        tree: nested dict of arrays.
+        about: what was recorded beside them: hash, configuration, seconds, environment steps.
+    """
+
+    tree: Tree
+    about: dict[str, Any]
+
+
+def stage_hash(stage: str, settings: dict[str, Any], parents: dict[str, str]) -> str:
+    """Hash of a stage's own settings and of the hashes of what it is made from."""
+    content = json.dumps([stage, settings, parents], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make the folder and try to write in it.
+
+    Raises:
+        ArtifactError: it cannot be made or written to.
+    """
+    probe = folder / "artifacts" / ".probe"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write to the output folder {folder} ({error.strerror}); pass another "
+            "one with --out, or change its permissions"
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside the target, then rename: a killed run leaves no half file.
+
+    Raises:
+        ArtifactError: the disk is full, or the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"cannot write {path} ({error.strerror}); make room and run the same command again: "
+            "finished stages are kept"
+        ) from error
+
+
+def save_artifact(folder: Path, stage: str, artifact: Artifact) -> None:
+    """Write an artifact: its arrays first, then the record that makes them valid.
+
+    Raises:
+        ArtifactError: as ``write_atomically``.
+    """
+    import io
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **_flatten(artifact.tree))
+    content = buffer.getvalue()
+    arrays, record = _paths(folder, stage)
+    about = {
+        **artifact.about,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    write_atomically(arrays, content)
+    write_atomically(record, (json.dumps(about, indent=1) + "\n").encode())
+
+
+def load_artifact(folder: Path, stage: str, expected_hash: str) -> Artifact | None:
+    """The artifact of that hash, or None where there is none.
+
+    Raises:
+        ArtifactError: the record says that the artifact is there, but the arrays are cut short
+            or altered, or the record itself cannot be read.
+    """
+    import io
+
+    arrays, record = _paths(folder, stage)
+    if not record.exists():
+        return None
+    remedy = f"delete {record} and run the same command again to recompute it"
+    try:
+        about = json.loads(record.read_text())
+        found = about["hash"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"the record {record} is cut short or altered; {remedy}") from error
+    if found != expected_hash:
+        return None
+    try:
+        content = arrays.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{arrays} cannot be read ({error.strerror}); {remedy}") from error
+    if len(content) != about["bytes"]:
+        raise ArtifactError(
+            f"the artifact {arrays} is cut short: {len(content)} of {about['bytes']} bytes; "
+            f"{remedy}"
+        )
+    if hashlib.sha256(content).hexdigest() != about["sha256"]:
+        raise ArtifactError(f"the artifact {arrays} was altered since it was written; {remedy}")
+    with np.load(io.BytesIO(content)) as stored:
+        return Artifact(_unflatten({name: stored[name] for name in stored.files}), about)
+
+
+def _paths(folder: Path, stage: str) -> tuple[Path, Path]:
+    base = folder / "artifacts" / stage.replace("/", "-")
+    return base.with_suffix(".npz"), base.with_suffix(".json")
+
+
+def _flatten(tree: Tree, prefix: str = "") -> dict[str, np.ndarray]:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}/")
+        else:
+            flat[prefix + name] = np.asarray(value)
+    return flat
+
+
+def _unflatten(flat: dict[str, np.ndarray]) -> Tree:
+    tree: Tree = {}
+    for path, value in flat.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree

@@ -1,0 +1,173 @@
+"""From a policy and its transitions to groups of tasks, in one call."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from pgx_jax.estimation import (
+    GaussianProjection,
+    balanced_subsets,
+    checks,
+    fit_subsets,
+    gaussian_projection,
+    gradient_features,
+    normalise_features,
+    score_subsets,
+    standardise_advantage,
+    task_affinity,
+)
+from pgx_jax.grouping import cluster_tasks
+from pgx_jax.types import Grouping, SubsetFits, Transitions
+
+
+class GroupedTasks(NamedTuple):
+    """What ``group_tasks`` found, and everything it was found from.
+
+    Attributes:
+        grouping: labels with their certificate.
+        affinity: float[n, n].
+        scores: float[m, n].
+        subsets: bool[m, n].
+        fits: the subset fits, on features scaled to unit mean square norm.
+        projection: lifts ``fits.coef`` to parameters.
+        feature_scale: what the features were divided by.
+    """
+
+    grouping: Grouping
+    affinity: Array
+    scores: Array
+    subsets: Array
+    fits: SubsetFits
+    projection: GaussianProjection
+    feature_scale: Array
+
+
+def group_tasks(
+    log_prob: Callable[[Any, Any, Any], Array],
+    params: Any,
+    transitions: Transitions,
+    *,
+    num_groups: int | None = None,
+    key: Array,
+    rollout: Callable[[Any, Array, Array], Array] | None = None,
+    kind: str | None = None,
+    rho: float | None = 0.05,
+    dim: int = 400,
+    num_subsets: int | None = None,
+    subset_size: int | None = None,
+    l2: float = 1e-2,
+    max_groups: int | None = None,
+    batch_size: int = 1024,
+    rollout_batch_size: int | None = None,
+) -> GroupedTasks:
+    """Which of the tasks should share a policy.
+
+    Features, balanced subsets, fits, scores, affinity and clustering with their usual settings;
+    for other settings call these functions themselves.
+
+    Args:
+        log_prob: ``log_prob(params, observation, action)`` -> real scalar, for one transition.
+        params: parameters θ* of a policy trained on all tasks.
+        transitions: leaves [n, T, ...] under θ*; advantages are standardised per task here.
+        num_groups: k; None chooses it on held-out subsets.
+        key: PRNG key.
+        rollout: ``rollout(params, tasks, key)`` -> float[s], mean returns of the policy in the
+            tasks int[s]; see ``score_subsets``. Where an environment can be stepped, pass it:
+            scores from data alone are much weaker on mildly conflicting tasks.
+        kind: "rollout" (the default where ``rollout`` is given), "surrogate" (the default where
+            it is not), "linearised" or "off_policy". The last three fit on one half of the
+            transitions and score on the other.
+        rho: relative parameter distance of the adapted policies, for "rollout" and "off_policy".
+        dim: d.
+        num_subsets: m; None takes 2 n², at least 100.
+        subset_size: tasks in a subset; None takes 4, or fewer where n is small.
+        l2: ridge penalty, for features of unit mean square norm.
+        max_groups: largest k that the automatic choice considers.
+        batch_size: transitions whose gradients are held at a time.
+        rollout_batch_size: subsets that ``rollout`` is vmapped over at a time; None never vmaps.
+
+    Returns:
+        ``GroupedTasks``.
+
+    Raises:
+        ValueError: bad shapes, non-finite or all-zero advantages, k outside 1..n, a subset size
+            outside 1..n.
+        TypeError: ``log_prob`` does not return a real scalar.
+
+    Reference:
+        PolicyGradEx (arXiv 2511.12779), algorithm 1.
+    """
+    checks.check_transitions(transitions)
+    num_tasks = transitions.advantage.shape[0]
+    if num_groups is not None and not 1 <= num_groups <= num_tasks:
+        raise ValueError(f"num_groups is {num_groups}; it must be between 1 and n = {num_tasks}")
+    kind = kind or ("surrogate" if rollout is None else "rollout")
+    if kind == "rollout" and rollout is None:
+        raise ValueError('kind="rollout" needs rollout; pass it, or take another kind')
+    subset_size = min(4, max(2, num_tasks // 2), num_tasks) if subset_size is None else subset_size
+    num_subsets = max(2 * num_tasks**2, 100) if num_subsets is None else num_subsets
+    projection_key, subset_key, split_key, rollout_key = jax.random.split(key, 4)
+    subsets = balanced_subsets(subset_key, num_tasks, subset_size, num_subsets=num_subsets)
+
+    advantage = standardise_advantage(transitions.advantage, transitions.mask)
+    transitions = transitions._replace(advantage=advantage)
+    projection = gaussian_projection(projection_key, params, dim)
+    features = gradient_features(log_prob, params, transitions, projection, batch_size=batch_size)
+    features, scale = normalise_features(features, transitions.mask)
+    fit_mask, score_mask = transitions.mask, transitions.mask
+    if kind != "rollout":
+        fit_mask, score_mask = split_transitions(split_key, advantage, transitions.mask)
+    fits = fit_subsets(features, advantage, subsets, l2=l2, mask=fit_mask)
+    scores = score_subsets(
+        fits,
+        features,
+        advantage,
+        mask=score_mask,
+        kind=kind,  # type: ignore[arg-type]
+        subsets=subsets,
+        params=params,
+        projection=projection,
+        rho=rho if kind in ("rollout", "off_policy") else None,
+        log_prob=log_prob,
+        transitions=transitions,
+        rollout=rollout,
+        key=rollout_key,
+        batch_size=rollout_batch_size,
+    )
+    affinity = task_affinity(scores, subsets)
+    grouping = cluster_tasks(
+        affinity, num_groups, scores=scores, subsets=subsets, max_groups=max_groups
+    )
+    return GroupedTasks(grouping, affinity, scores, subsets, fits, projection, scale)
+
+
+def split_transitions(
+    key: Array, advantage: Array, mask: Array | None = None
+) -> tuple[Array, Array]:
+    """Two random halves of every task's valid transitions, as masks.
+
+    Args:
+        key: PRNG key.
+        advantage: float[n, T].
+        mask: bool[n, T], the valid transitions.
+
+    Returns:
+        bool[n, T] twice; disjoint, and together the valid transitions. Of an odd number the
+        first half gets one more.
+
+    Raises:
+        ValueError: a task has fewer than two valid transitions (outside ``jit``).
+    """
+    valid = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
+    if checks.is_concrete(valid) and int(valid.sum(axis=1).min()) < 2:
+        raise ValueError(
+            "a task has fewer than two valid transitions, so they cannot be split in halves to "
+            "fit and to score on; collect more, or score by rollouts"
+        )
+    noise = jnp.where(valid, jax.random.uniform(key, valid.shape), jnp.inf)
+    rank = jnp.argsort(jnp.argsort(noise, axis=1), axis=1)
+    first = (rank < (valid.sum(axis=1, keepdims=True) + 1) // 2) & valid
+    return first, valid & ~first

@@ -1,0 +1,216 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pgx_jax.estimation import (
+    gaussian_projection,
+    gradient_features,
+    normalise_features,
+    standardise_advantage,
+)
+from pgx_jax.estimation.gradients import _gradient_features
+from pgx_jax.types import Transitions
+from tests.estimation.policies import NUM_STEPS, NUM_TASKS, POLICIES, policy
+from tests.reference import gradients as reference
+
+DIM = 6
+
+
+def made(name, block_size=5):
+    log_prob, params, data = policy(name)
+    projection = gaussian_projection(jax.random.key(3), params, DIM, block_size=block_size)
+    return log_prob, params, data, projection
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_equals_a_loop_of_gradients_times_a_matrix(name):
+    arguments = made(name)
+    assert arguments[3].num_params % arguments[3].block_size != 0  # a partial last block
+    features = gradient_features(*arguments, batch_size=4)
+    assert features.shape == (NUM_TASKS, NUM_STEPS, DIM)
+    assert features.dtype == jnp.float32
+    expected = reference.projected(*arguments)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    mask = np.asarray(arguments[2].mask)
+    assert 0 < mask.sum() < mask.size
+    assert (np.asarray(features)[~mask] == 0).all()
+    assert (np.abs(features).max(axis=-1)[mask] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "max_stored_bytes"), [(1, 2**30), (20, 0), (1000, 2**30)]
+)
+def test_batches_and_storage_do_not_matter(batch_size, max_stored_bytes):
+    arguments = made("plain")
+    features = gradient_features(
+        *arguments, batch_size=batch_size, max_stored_bytes=max_stored_bytes
+    )
+    expected = reference.projected(*arguments)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_mask_counts_everything():
+    log_prob, params, data, projection = made("plain")
+    data = data._replace(mask=None)
+    features = gradient_features(log_prob, params, data, projection, batch_size=4)
+    expected = reference.projected(log_prob, params, data, projection)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+    assert (np.abs(features).max(axis=-1) > 0).all()
+
+
+def test_masked_transitions_may_hold_anything():
+    log_prob, params, data, projection = made("plain")
+    mask = np.asarray(data.mask)
+    broken = data._replace(
+        observation=jnp.where(mask[..., None], data.observation, jnp.nan),
+        advantage=jnp.where(mask, data.advantage, jnp.inf),
+    )
+    np.testing.assert_array_equal(
+        gradient_features(log_prob, params, broken, projection, batch_size=4),
+        gradient_features(log_prob, params, data, projection, batch_size=4),
+    )
+
+
+def test_under_jit():
+    log_prob, params, data, projection = made("plain")
+    jitted = jax.jit(lambda *rest: gradient_features(log_prob, *rest, batch_size=4))
+    np.testing.assert_allclose(
+        jitted(params, data, projection),
+        gradient_features(log_prob, params, data, projection, batch_size=4),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_same_shapes_do_not_recompile():
+    log_prob, params, data, projection = made("plain")
+    gradient_features(log_prob, params, data, projection, batch_size=4)
+    compiled = _gradient_features._cache_size()
+    assert compiled > 0
+    _, _, data, _ = made("plain")
+    data = data._replace(advantage=-data.advantage, mask=~data.mask)
+    params = jax.tree.map(lambda leaf: 2 * leaf, params)
+    other = gaussian_projection(jax.random.key(99), params, DIM, block_size=5)
+    gradient_features(log_prob, params, data, other, batch_size=4)
+    assert _gradient_features._cache_size() == compiled
+
+
+@pytest.mark.parametrize("store_matrix", [True, False])
+def test_never_holds_all_gradients(store_matrix):
+    num_tasks, num_steps, inputs, outputs, batch_size, dim = 4, 512, 64, 32, 8, 4
+    shape = jax.ShapeDtypeStruct
+    params = {"w": jnp.zeros((inputs, outputs))}
+    projection = gaussian_projection(jax.random.key(0), params, dim, block_size=512)
+
+    def log_prob(params, observation, action):
+        return jax.nn.log_softmax(observation @ params["w"])[action]
+
+    data = Transitions(
+        shape((num_tasks, num_steps, inputs), jnp.float32),
+        shape((num_tasks, num_steps), jnp.int32),
+        shape((num_tasks, num_steps), jnp.float32),
+        shape((num_tasks, num_steps), bool),
+    )
+    compiled = _gradient_features.lower(
+        log_prob, params, data, projection, batch_size=batch_size, store_matrix=store_matrix
+    ).compile()
+    num_params = inputs * outputs
+    everything = 4 * num_tasks * num_steps * num_params
+    batch = 4 * batch_size * num_params
+    allowed = 8 * batch + 4 * num_tasks * num_steps * (inputs + 2 * dim) + 3 * projection.nbytes
+    assert allowed < everything / 10
+    used = compiled.memory_analysis().temp_size_in_bytes
+    assert batch / 2 < used < allowed
+
+
+def test_types_hold_under_x64_and_without_rank_promotion():
+    log_prob, params, data, projection = made("plain")
+    expected = gradient_features(log_prob, params, data, projection, batch_size=4)
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+        features = gradient_features(log_prob, params, data, projection, batch_size=4)
+        double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+        doubled = gaussian_projection(jax.random.key(3), double, DIM, block_size=5)
+        exact = gradient_features(log_prob, double, data, doubled, batch_size=4)
+        lifted = doubled.lift(jnp.ones(DIM))
+        advantage = standardise_advantage(data.advantage, data.mask)
+        scaled, scale = normalise_features(features, data.mask)
+    assert {features.dtype, exact.dtype, advantage.dtype, scaled.dtype, scale.dtype} == {
+        np.dtype(np.float32)
+    }
+    assert {leaf.dtype for leaf in jax.tree.leaves(lifted)} == {np.dtype(np.float64)}
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(exact, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_that_are_not_finite():
+    log_prob, params, data, projection = made("plain")
+    observation = data.observation.at[1, jnp.argmax(data.mask[1])].set(jnp.inf)
+    with pytest.raises(ValueError, match=r"gradient of log_prob is NaN or infinite for tasks \[1\]"):
+        gradient_features(
+            log_prob, params, data._replace(observation=observation), projection, batch_size=4
+        )
+
+
+def test_batch_size_below_one():
+    with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
+        gradient_features(*made("plain"), batch_size=0)
+
+
+def test_projection_of_other_parameters():
+    log_prob, params, data, _ = made("plain")
+    other = gaussian_projection(jax.random.key(0), {"w": params["w"]}, DIM)
+    with pytest.raises(ValueError, match="the projection was made for parameters of shapes"):
+        gradient_features(log_prob, params, data, other)
+
+
+def test_standardise_advantage():
+    rng = np.random.default_rng(0)
+    advantage = rng.normal(size=(4, 50)) * [[1e-3], [1.0], [1e4], [1.0]] + [[5], [0], [-1e4], [3]]
+    advantage[3] = 3.0  # constant: nothing to learn
+    mask = rng.random((4, 50)) < 0.6
+    for given in (None, mask):
+        valid = np.ones_like(mask) if given is None else given
+        result = np.asarray(standardise_advantage(advantage.astype(np.float32), given))
+        assert result.dtype == np.float32
+        for task in range(3):
+            values = advantage[task, valid[task]]
+            expected = (values - values.mean()) / values.std()
+            np.testing.assert_allclose(result[task, valid[task]], expected, rtol=1e-2, atol=2e-3)
+        np.testing.assert_allclose(
+            result[1, valid[1]],
+            (advantage[1, valid[1]] - advantage[1, valid[1]].mean()) / advantage[1, valid[1]].std(),
+            atol=1e-5,
+        )
+        assert (result[3] == 0).all()
+        assert (result[~valid] == 0).all()
+
+
+def test_standardise_advantage_under_jit_and_with_masked_nan():
+    advantage = jnp.array([[1.0, 2.0, jnp.nan, 6.0]])
+    mask = jnp.array([[True, True, False, True]])
+    values = np.array([1.0, 2.0, 6.0])
+    expected = (values - values.mean()) / values.std()
+    for function in (standardise_advantage, jax.jit(standardise_advantage)):
+        result = np.asarray(function(advantage, mask))[0]
+        np.testing.assert_allclose(result[[0, 1, 3]], expected, rtol=1e-5)
+        assert result[2] == 0
+
+
+def test_normalise_features():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(2, 20, 5)).astype(np.float32) * 37
+    mask = rng.random((2, 20)) < 0.5
+    for given in (None, mask):
+        valid = np.ones_like(mask) if given is None else given
+        scaled, scale = normalise_features(features, given)
+        expected = np.sqrt((features[valid] ** 2).sum(axis=-1).mean())
+        assert scale.shape == ()
+        assert float(scale) == pytest.approx(expected, rel=1e-5)
+        np.testing.assert_allclose(scaled, features / expected, rtol=1e-5)
+        assert (np.asarray(scaled)[valid] ** 2).sum(axis=-1).mean() == pytest.approx(1, rel=1e-5)
+    broken = np.where(mask[..., None], features, np.nan)
+    assert float(normalise_features(broken, mask)[1]) == pytest.approx(float(scale), rel=1e-6)
+    zeros, scale = normalise_features(np.zeros((2, 3, 4), np.float32))
+    assert float(scale) == 1
+    assert (np.asarray(zeros) == 0).all()

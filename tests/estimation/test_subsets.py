@@ -1,0 +1,122 @@
+from collections import Counter
+from itertools import combinations
+from math import comb, sqrt
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pgx_jax.estimation import balanced_subsets, random_subsets
+
+KEY = jax.random.key(0)
+
+
+def pair_counts(subsets):
+    members = np.asarray(subsets).astype(int)
+    counts = members.T @ members
+    return counts[np.triu_indices(len(counts), 1)]
+
+
+@pytest.mark.parametrize(("num_tasks", "size"), [(1, 1), (6, 1), (6, 2), (6, 5), (6, 6)])
+def test_random_subsets_have_exact_sizes(num_tasks, size):
+    subsets = random_subsets(KEY, num_tasks, 40, size)
+    assert subsets.shape == (40, num_tasks)
+    assert subsets.dtype == bool
+    assert (subsets.sum(axis=1) == size).all()
+
+
+def test_random_subsets_are_uniform():
+    draws = 20_000
+    subsets = np.asarray(random_subsets(KEY, 6, draws, 3))
+    found = Counter(tuple(np.flatnonzero(row).tolist()) for row in subsets)
+    assert set(found) == set(combinations(range(6), 3))
+    expected = draws / comb(6, 3)
+    for count in found.values():
+        assert abs(count - expected) < 5 * sqrt(expected)
+
+
+def test_random_subsets_follow_their_key():
+    first, again = (np.asarray(random_subsets(KEY, 6, 40, 3)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != np.asarray(random_subsets(jax.random.key(1), 6, 40, 3))).any()
+
+
+def test_random_subsets_under_jit_and_x64():
+    expected = random_subsets(KEY, 6, 40, 3)
+    jitted = jax.jit(random_subsets, static_argnums=(1, 2, 3))
+    np.testing.assert_array_equal(jitted(KEY, 6, 40, 3), expected)
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+        np.testing.assert_array_equal(random_subsets(KEY, 6, 40, 3), expected)
+
+
+@pytest.mark.parametrize("min_pair_count", [1, 3, 10])
+@pytest.mark.parametrize(("num_tasks", "size"), [(2, 2), (5, 2), (7, 3), (10, 4), (12, 11), (6, 6)])
+def test_balanced_subsets_cover_pairs_evenly(num_tasks, size, min_pair_count):
+    subsets = balanced_subsets(KEY, num_tasks, size, min_pair_count=min_pair_count)
+    assert subsets.dtype == bool
+    assert subsets.shape[1] == num_tasks
+    assert (subsets.sum(axis=1) == size).all()
+    counts = pair_counts(subsets)
+    assert counts.min() == min_pair_count
+    # The last subsets go to the pairs that are left, so a few others are seen again.
+    assert counts.max() - counts.min() <= 3
+    # No row is wasted: without the last, some pair is short.
+    if len(subsets) > 1:
+        assert pair_counts(subsets[:-1]).min() < min_pair_count
+    # Not many more than any design would need.
+    needed = min_pair_count * comb(num_tasks, 2) / comb(size, 2)
+    assert needed <= len(subsets) <= 1.7 * needed + 3
+
+
+def test_balanced_subsets_are_more_even_than_random_ones():
+    balanced = pair_counts(balanced_subsets(KEY, 10, 4, num_subsets=60))
+    random = pair_counts(random_subsets(KEY, 10, 60, 4))
+    assert balanced.sum() == random.sum() == 60 * comb(4, 2)
+    assert balanced.max() - balanced.min() <= 2
+    assert balanced.std() < random.std() / 3
+
+
+def test_balanced_subsets_of_a_given_number():
+    subsets = balanced_subsets(KEY, 8, 3, num_subsets=50, min_pair_count=3)
+    assert subsets.shape == (50, 8)
+    assert pair_counts(subsets).min() >= 3
+    with pytest.raises(ValueError, match="4 subsets of size 3 leave a pair of the 8 tasks in fewer"):
+        balanced_subsets(KEY, 8, 3, num_subsets=4)
+
+
+def test_balanced_subsets_follow_their_key():
+    first, again = (np.asarray(balanced_subsets(KEY, 8, 3, num_subsets=30)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    other = np.asarray(balanced_subsets(jax.random.key(1), 8, 3, num_subsets=30))
+    assert (first != other).any()
+
+
+def test_one_task():
+    np.testing.assert_array_equal(balanced_subsets(KEY, 1, 1), [[True]])
+    assert balanced_subsets(KEY, 1, 1, num_subsets=3).shape == (3, 1)
+
+
+@pytest.mark.parametrize("make", [lambda n, s: random_subsets(KEY, n, 5, s), lambda n, s: balanced_subsets(KEY, n, s)])
+def test_sizes_out_of_range(make):
+    for size in (0, -1, 5):
+        with pytest.raises(ValueError, match=f"subset_size is {size}; it must be between 1 and num"):
+            make(4, size)
+    with pytest.raises(ValueError, match="num_tasks is 0; there must be at least one task"):
+        make(0, 1)
+
+
+def test_counts_out_of_range():
+    with pytest.raises(ValueError, match="num_subsets is 0; it must be at least 1"):
+        random_subsets(KEY, 4, 0, 2)
+    with pytest.raises(ValueError, match="min_pair_count is 0; it must be at least 1"):
+        balanced_subsets(KEY, 4, 2, min_pair_count=0)
+    with pytest.raises(ValueError, match="subset_size is 1, so no subset holds a pair"):
+        balanced_subsets(KEY, 4, 1)
+
+
+def test_legacy_keys_work():
+    legacy = jax.random.PRNGKey(0)
+    assert (random_subsets(legacy, 4, 5, 2).sum(axis=1) == 2).all()
+    assert (balanced_subsets(legacy, 4, 2).sum(axis=1) == 2).all()
+    assert jnp.issubdtype(legacy.dtype, jnp.uint32)
