@@ -140,7 +140,9 @@ def cartpole_planted(num_tasks: int = 10, num_test_tasks: int = 50, seed: int = 
         name="cartpole-planted",
         environment=_ENVIRONMENT,
         train_tasks=_planted_tasks(train_key, groups),
-        test_tasks=_planted_tasks(test_key, _planted_groups(max(num_test_tasks, 3))),
+        test_tasks=_planted_tasks(
+            test_key, _planted_groups(max(num_test_tasks, len(_PLANTED)))[:num_test_tasks]
+        ),
         train_names=tuple(f"{names[g]} {next(order[names[g]]) + 1}" for g in groups),
         description="gymnax CartPole-v1 in three groups: normal, actuator inverted, long and heavy",
         groups=groups,

@@ -96,10 +96,14 @@ def fit_subsets(
         capacity = min(-(-most // 16) * 16, subsets.shape[0])
     else:
         capacity = subsets.shape[0]
-    arguments = (features, advantage, subsets, mask, l2, tol, max_steps)
+    # One type for each number, so that l2=1 after l2=1.0 does not recompile.
+    scalars = [jnp.asarray(value, jnp.float32) for value in (l2, tol)]
+    scalars += [jnp.asarray(value, jnp.int32) for value in (max_steps, max_newton_steps)]
     if solver == "lbfgs":
-        return _fit_jaxopt(*arguments, capacity=capacity)
-    return _fit_fixed_hessian(*arguments, max_newton_steps, capacity=capacity, history=history)
+        return _fit_jaxopt(features, advantage, subsets, mask, *scalars[:3])
+    return _fit_fixed_hessian(
+        features, advantage, subsets, mask, *scalars, capacity=capacity, history=history
+    )
 
 
 class _State(NamedTuple):
@@ -289,7 +293,7 @@ def _terminate(problem: Problem, root: Array, state: _State, tol: Array) -> _Sta
     return state._replace(gap=gap, active=state.active & (gap > tol * state.loss))
 
 
-@partial(jax.jit, static_argnames=("capacity",))
+@jax.jit
 def _fit_jaxopt(
     features: Array,
     advantage: Array,
@@ -298,10 +302,7 @@ def _fit_jaxopt(
     l2: Array,
     tol: Array,
     max_steps: Array,
-    *,
-    capacity: int,
 ) -> SubsetFits:
-    del capacity
     try:
         import jaxopt
     except ImportError as error:

@@ -106,7 +106,14 @@ def score_subsets(
     if kind == "off_policy":
         _require(kind, params=params, projection=projection, log_prob=log_prob, data=transitions)
         assert transitions is not None
+        assert log_prob is not None
         checks.check_transitions(transitions)
+        checks.check_log_prob(log_prob, params, transitions)
+        if transitions.advantage.shape != advantage.shape:
+            raise ValueError(
+                f"transitions have leading axes {tuple(transitions.advantage.shape)} and advantage "
+                f"{tuple(advantage.shape)}; both must be [num_tasks, num_steps] of the same data"
+            )
         return _score_off_policy(
             fits.coef, params, projection, rho, transitions, advantage, mask, max_ratio,
             log_prob=log_prob,
@@ -117,6 +124,11 @@ def score_subsets(
     assert rollout is not None
     assert key is not None
     checks.check_subsets(subsets, features.shape[0])
+    if fits.coef.shape[0] != subsets.shape[0]:
+        raise ValueError(
+            f"fits holds {fits.coef.shape[0]} subsets and subsets {subsets.shape[0]}; pass the "
+            "subsets that the fits were made of"
+        )
     returns, members = rollout_subsets(
         rollout, fits, params, projection, subsets, key, rho=rho, batch_size=batch_size
     )

@@ -29,12 +29,12 @@ class Progress:
     def stage(self, name: str) -> Iterator[Advance]:
         """A stage; call what it yields as the work goes on."""
         if self._terminal:
-            with self._bar(name) as advance:
-                yield advance
+            with self._bar(name) as advance_bar:
+                yield advance_bar
             return
         last = time.monotonic()
 
-        def advance(share: float, note: str) -> None:
+        def advance(share: float, note: str, /) -> None:
             nonlocal last
             # A log wants a line now and then, not one per update.
             if time.monotonic() - last >= 10:

@@ -69,6 +69,7 @@ def run_experiment(
     comparison = None if grouping_only else compare_methods(runner, family, config)
     report = make_report(runner, config, family.train_names, family.groups, comparison)
     report["environment_description"] = family.description
+    report = json.loads(json.dumps(report))
     rows = learning_curves(runner, family.train_names)
     write_atomically(
         out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -106,7 +107,7 @@ def make_report(
         "environment": config.environment,
         "preset": config.preset,
         "seed": config.seed,
-        "versions": _versions(),
+        "versions": package_versions(),
         "device": str(jax.devices()[0]),
         "num_tasks": config.num_tasks,
         "num_subsets": config.num_subsets,
@@ -127,6 +128,7 @@ def make_report(
         "solver_status": facts["status"],
         "selection": facts["selection"],
         "fits": done["fits"].facts,
+        "meta_returns": _last_returns(done["meta"].tree["returns"]),
         "wall_seconds": {
             name: {
                 "total": stage.about["wall_seconds"],
@@ -237,7 +239,17 @@ def adjusted_rand_index(first: np.ndarray, second: np.ndarray) -> float:
     return 1.0 if largest == expected else (pairs(table) - expected) / (largest - expected)
 
 
-def _versions() -> dict[str, str]:
+def _last_returns(returns: np.ndarray, num_updates: int = 5) -> list[float | None]:
+    """Mean return of each task over the last updates; None where no episode ended."""
+    last = returns[-num_updates:]
+    return [
+        float(column[np.isfinite(column)].mean()) if np.isfinite(column).any() else None
+        for column in last.T
+    ]
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for name in _VERSIONED:
         try:

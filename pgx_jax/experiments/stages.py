@@ -1,5 +1,6 @@
 """Running stages: each leaves an artifact, and a finished one is not run again."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +117,8 @@ class StageRunner:
                 "env_steps": int(outcome.env_steps),
                 "facts": outcome.facts or {},
             }
+            # As it will come back from disk: tuples as lists, keys as strings.
+            about = json.loads(json.dumps(about))
             save_artifact(self.folder, name, Artifact(outcome.tree, about))
             self.progress.line(
                 f"{name}: {seconds.total:.1f} s, {seconds.compile:.1f} s of it compiling"

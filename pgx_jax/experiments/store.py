@@ -1,6 +1,7 @@
 """Artifacts on disk: one per stage, written whole or not at all, known by a hash."""
 
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -79,10 +80,9 @@ def save_artifact(folder: Path, stage: str, artifact: Artifact) -> None:
     Raises:
         ArtifactError: as ``write_atomically``.
     """
-    import io
-
     buffer = io.BytesIO()
-    np.savez(buffer, **_flatten(artifact.tree))
+    flat: dict[str, Any] = _flatten(artifact.tree)
+    np.savez(buffer, **flat)
     content = buffer.getvalue()
     arrays, record = _paths(folder, stage)
     about = {
@@ -101,8 +101,6 @@ def load_artifact(folder: Path, stage: str, expected_hash: str) -> Artifact | No
         ArtifactError: the record says that the artifact is there, but the arrays are cut short
             or altered, or the record itself cannot be read.
     """
-    import io
-
     arrays, record = _paths(folder, stage)
     if not record.exists():
         return None

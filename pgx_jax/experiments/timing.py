@@ -33,12 +33,12 @@ class CompileClock:
     def __init__(self) -> None:
         """Start listening."""
         self.seconds = 0.0
-        self._open: list[float] = []
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-    def _listen(self, event: str, duration: float, **_: object) -> None:
+    def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+        del kwargs
         if event in _COMPILE_EVENTS:
-            self.seconds += duration
+            self.seconds += duration_secs
 
     @contextmanager
     def measure(self) -> Iterator[Seconds]:

@@ -204,7 +204,7 @@ class PPO:
         by_task = jnp.zeros(self.critic.num_tasks)
         metrics = PPOMetrics(
             by_task.at[task_index].add(trajectory.episode_return.sum(axis=0)),
-            by_task.at[task_index].add(ended.sum(axis=0)),
+            by_task.astype(jnp.int32).at[task_index].add(ended.sum(axis=0)),
             *losses,
         )
         return PPOState(agent, optimiser, rollout_state, key), metrics
@@ -212,7 +212,7 @@ class PPO:
     def advantages(
         self, agent: Agent, trajectory: Trajectory, task_index: Array
     ) -> tuple[Array, Array]:
-        """Advantages and values of a trajectory in reward units, float[T, B] each."""
+        """Advantages and values of a trajectory in reward units, float[T, B] each; 0 if masked."""
         task = jnp.broadcast_to(task_index, trajectory.step.reward.shape)
         mean, deviation = agent.return_mean[task], agent.return_deviation[task]
 
@@ -229,14 +229,16 @@ class PPO:
             discount=self.config.discount,
             gae_lambda=self.config.gae_lambda,
         )
-        return advantage, value
+        valid = trajectory.step.valid
+        return _zero_unless(valid, advantage), _zero_unless(valid, value)
 
     def _make_batch(
         self, agent: Agent, trajectory: Trajectory, task_index: Array
     ) -> tuple[Agent, _Batch]:
         advantage, value = self.advantages(agent, trajectory, task_index)
         task = jnp.broadcast_to(task_index, advantage.shape)
-        weight = trajectory.step.valid.astype(jnp.float32)
+        valid = trajectory.step.valid
+        weight = valid.astype(jnp.float32)
         target = advantage + value
         mean, deviation, seen = _task_moments(target, weight, task_index, self.critic.num_tasks)
         decay = jnp.where(seen & (agent.return_deviation != 1.0), self.config.value_decay, 0.0)
@@ -250,9 +252,9 @@ class PPO:
         mean, deviation, _ = _task_moments(advantage, weight, task_index, self.critic.num_tasks)
         advantage = (advantage - mean[task]) / jnp.maximum(deviation[task], 1e-6)
         batch = _Batch(
-            trajectory.observation,
+            _zero_unless(valid, trajectory.observation),
             trajectory.action,
-            trajectory.log_prob,
+            _zero_unless(valid, trajectory.log_prob),
             task,
             advantage,
             target,
@@ -318,6 +320,11 @@ def share_environments(tasks: Array, num_envs: int) -> Array:
             f"num_envs is {num_envs} for {len(tasks)} tasks; take at least one environment a task"
         )
     return jnp.asarray(tasks)[jnp.arange(num_envs) % len(tasks)]
+
+
+def _zero_unless(valid: Array, leaf: Array) -> Array:
+    """Masked entries as 0: a weight of 0 alone would let NaN and infinity through."""
+    return jnp.where(valid.reshape(valid.shape + (1,) * (leaf.ndim - valid.ndim)), leaf, 0)
 
 
 def _optimiser(config: PPOConfig) -> optax.GradientTransformation:

@@ -58,7 +58,9 @@ def objectives(coef, kind, l2, masked=True):
     return np.array(
         [
             reference.objective(
-                row, *reference.subset_data(features, advantage, member, mask if masked else None), l2
+                row,
+                *reference.subset_data(features, advantage, member, mask if masked else None),
+                l2,
             )
             for row, member in zip(np.asarray(coef), all_subsets(), strict=True)
         ]

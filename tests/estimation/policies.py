@@ -52,7 +52,9 @@ def policy(name):
         values = rng.normal(size=(NUM_TASKS, NUM_STEPS, *shape))
         return jnp.asarray(values, jnp.float32)
 
-    advantage, mask = normal(), jnp.asarray(rng.random((NUM_TASKS, NUM_STEPS)) < 0.7)
+    valid = rng.random((NUM_TASKS, NUM_STEPS)) < 0.7
+    valid[-1, -1] = True  # so that the last transition is not lost unseen
+    advantage, mask = normal(), jnp.asarray(valid)
     if name == "gaussian":
         params = ([jnp.ones((2, 2)) * 0.3, jnp.array([0.5])], jnp.array([-0.2, 0.1]))
         data = Transitions(

@@ -128,7 +128,9 @@ def test_pairs_that_never_meet_are_named():
     with pytest.raises(ValueError, match=message):
         task_affinity(scores, subsets)
     # A task in no subset at all misses every partner, itself included.
-    with pytest.raises(ValueError, match=r"4 pairs .*: \(0, 3\), \(1, 3\), \(2, 3\), \(3, 3\); draw"):
+    with pytest.raises(
+        ValueError, match=r"4 pairs .*: \(0, 3\), \(1, 3\), \(2, 3\), \(3, 3\); draw"
+    ):
         task_affinity(scores, subsets & (np.arange(4) != 3))
     many = np.eye(6, dtype=bool)
     with pytest.raises(ValueError, match=r"15 pairs .*: \(0, 1\), .*\(1, 4\), \.\.\.; draw more"):
@@ -140,7 +142,9 @@ def test_scores_that_are_not_finite(value):
     scores = draw_scores(0)
     task = int(np.flatnonzero(SUBSETS[4])[0])
     scores[4, task] = value
-    with pytest.raises(ValueError, match=f"the score of task {task} in subset 4 is NaN or infinite"):
+    with pytest.raises(
+        ValueError, match=f"the score of task {task} in subset 4 is NaN or infinite"
+    ):
         task_affinity(scores, SUBSETS)
 
 

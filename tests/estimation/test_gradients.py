@@ -38,9 +38,7 @@ def test_equals_a_loop_of_gradients_times_a_matrix(name):
     assert (np.abs(features).max(axis=-1)[mask] > 0).all()
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "max_stored_bytes"), [(1, 2**30), (20, 0), (1000, 2**30)]
-)
+@pytest.mark.parametrize(("batch_size", "max_stored_bytes"), [(1, 2**30), (20, 0), (1000, 2**30)])
 def test_batches_and_storage_do_not_matter(batch_size, max_stored_bytes):
     arguments = made("plain")
     features = gradient_features(
@@ -128,25 +126,24 @@ def test_types_hold_under_x64_and_without_rank_promotion():
     log_prob, params, data, projection = made("plain")
     expected = gradient_features(log_prob, params, data, projection, batch_size=4)
     with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
-        features = gradient_features(log_prob, params, data, projection, batch_size=4)
         double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
         doubled = gaussian_projection(jax.random.key(3), double, DIM, block_size=5)
-        exact = gradient_features(log_prob, double, data, doubled, batch_size=4)
+        features = gradient_features(log_prob, double, data, doubled, batch_size=4)
         lifted = doubled.lift(jnp.ones(DIM))
         advantage = standardise_advantage(data.advantage, data.mask)
         scaled, scale = normalise_features(features, data.mask)
-    assert {features.dtype, exact.dtype, advantage.dtype, scaled.dtype, scale.dtype} == {
-        np.dtype(np.float32)
-    }
+    assert {features.dtype, advantage.dtype, scaled.dtype, scale.dtype} == {np.dtype(np.float32)}
     assert {leaf.dtype for leaf in jax.tree.leaves(lifted)} == {np.dtype(np.float64)}
-    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(exact, expected, rtol=1e-4, atol=1e-5)
+    # The same projection is drawn whatever the default type.
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_that_are_not_finite():
     log_prob, params, data, projection = made("plain")
     observation = data.observation.at[1, jnp.argmax(data.mask[1])].set(jnp.inf)
-    with pytest.raises(ValueError, match=r"gradient of log_prob is NaN or infinite for tasks \[1\]"):
+    with pytest.raises(
+        ValueError, match=r"gradient of log_prob is NaN or infinite for tasks \[1\]"
+    ):
         gradient_features(
             log_prob, params, data._replace(observation=observation), projection, batch_size=4
         )

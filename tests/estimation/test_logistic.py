@@ -129,7 +129,7 @@ def test_claims_convergence_only_at_a_small_true_gap(kind, max_steps):
 
 
 def test_newton_steps_finish_what_the_fixed_hessian_leaves():
-    short = dict(max_steps=2, l2=1e-6)
+    short = {"max_steps": 2, "l2": 1e-6}
     unfinished = fit("separable", max_newton_steps=0, **short)
     cut = fit("separable", max_newton_steps=1, **short)
     finished = fit("separable", **short)
@@ -166,7 +166,9 @@ def test_plain_fixed_hessian_steps():
 def test_jaxopt_solver_agrees(kind):
     features, advantage, mask = problem(kind)
     l2 = 1e-2
-    fits = fit_subsets(features, advantage, SUBSETS, l2=l2, mask=mask, solver="lbfgs", max_steps=500)
+    fits = fit_subsets(
+        features, advantage, SUBSETS, l2=l2, mask=mask, solver="lbfgs", max_steps=500
+    )
     assert_finite(fits)
     assert relative_gap(fits, kind, l2).max() <= 1e-5
     np.testing.assert_allclose(fits.loss, fit(kind, l2).loss, rtol=1e-5)
@@ -255,15 +257,7 @@ def test_masked_values_are_never_read():
 
 
 @pytest.mark.slow
-def test_no_mask_is_a_full_mask():
-    features, advantage, _ = problem("plain")
-    without = fit_subsets(features, advantage, SUBSETS, l2=1e-2)
-    np.testing.assert_allclose(without.loss, fit("plain", 1e-2, masked=False).loss, rtol=1e-6)
-    assert np.asarray(without.converged).all()
-
-
-@pytest.mark.slow
-def test_one_subset_and_one_task():
+def test_one_subset_of_one_task_without_a_mask():
     features, advantage, _ = problem("plain")
     fits = fit_subsets(features[:1], advantage[:1], np.ones((1, 1), bool), l2=1e-2)
     data = reference.subset_data(features[:1], advantage[:1], [True])
@@ -271,17 +265,6 @@ def test_one_subset_and_one_task():
     assert fits.coef.shape == (1, DIM)
     assert bool(fits.converged[0])
     assert reference.objective(fits.coef[0], *data, 1e-2) <= best * (1 + 1e-5)
-
-
-@pytest.mark.slow
-def test_under_jit():
-    features, advantage, mask = problem("plain")
-    jitted = jax.jit(lambda *data: fit_subsets(*data[:3], l2=1e-2, mask=data[3]))
-    inside = jitted(features, advantage, SUBSETS, mask)
-    outside = fit("plain", 1e-2)
-    np.testing.assert_allclose(inside.loss, outside.loss, rtol=1e-6)
-    np.testing.assert_allclose(inside.coef, outside.coef, atol=1e-2)
-    assert np.asarray(inside.converged).all()
 
 
 def test_same_shapes_do_not_recompile():
@@ -296,11 +279,13 @@ def test_same_shapes_do_not_recompile():
 
 
 @pytest.mark.slow
-def test_types_hold_under_x64_and_without_rank_promotion():
+def test_under_jit_with_x64_and_without_rank_promotion():
     features, advantage, mask = problem("scaled")
     expected = fit("scaled", 1e-4)
     with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
-        fits = fit_subsets(features, advantage.astype(np.float64), SUBSETS, l2=1e-4, mask=mask)
+        jitted = jax.jit(lambda *data: fit_subsets(*data[:3], l2=data[3], mask=data[4]))
+        fits = jitted(features, advantage.astype(np.float64), SUBSETS, 1e-4, mask)
     assert [leaf.dtype for leaf in fits] == [np.float32] * 3 + [np.int32, bool]
     np.testing.assert_allclose(fits.loss, expected.loss, rtol=1e-5)
+    assert np.asarray(fits.converged).all()
     assert relative_gap(fits, "scaled", 1e-4).max() <= 1e-5

@@ -30,21 +30,6 @@ def draw(seed, *leading):
     return tree, flat
 
 
-@jax.jit
-def project(projection, gradients):
-    return projection.project(gradients)
-
-
-@jax.jit
-def project_stored(projection, gradients):
-    return projection.project(gradients, matrix=projection.matrix())
-
-
-@jax.jit
-def lift(projection, coef):
-    return projection.lift(coef)
-
-
 def flatten(tree, leading):
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
     return np.concatenate([leaf.reshape(*leading, -1) for leaf in leaves], axis=-1)
@@ -70,10 +55,13 @@ def test_inner_products_are_unbiased_with_the_stated_variance():
         return (projected[0] * projected[1]).sum(), (projected[0] ** 2).sum()
 
     products, squares = product(jax.random.split(jax.random.key(1), draws), pair)
-    cases = [(products, g @ h, (g @ g) * (h @ h) + (g @ h) ** 2), (squares, g @ g, 2 * (g @ g) ** 2)]
-    for found, mean, variance in cases:
+    cases = [
+        (products, g @ h, (g @ g) * (h @ h) + (g @ h) ** 2),
+        (squares, g @ g, 2 * (g @ g) ** 2),
+    ]
+    for found, mean, total in cases:
         values = np.asarray(found, np.float64)
-        variance = variance / DIM
+        variance = total / DIM
         assert abs(values.mean() - mean) < 5 * math.sqrt(variance / draws)
         deviations = (values - mean) ** 2
         error = deviations.std() / math.sqrt(draws)
@@ -101,8 +89,8 @@ def test_lift_is_the_adjoint_of_project(seed):
     projection = projection_of(seed)
     gradients, flat = draw(seed, 3)
     coef = np.random.default_rng(seed + 1).normal(size=(3, DIM)).astype(np.float32)
-    left = (np.asarray(project(projection, gradients), np.float64) * coef).sum(axis=-1)
-    right = (flat * flatten(lift(projection, coef), (3,))).sum(axis=-1)
+    left = (np.asarray(projection.project(gradients), np.float64) * coef).sum(axis=-1)
+    right = (flat * flatten(projection.lift(coef), (3,))).sum(axis=-1)
     size = np.linalg.norm(flat, axis=-1) * np.linalg.norm(coef, axis=-1) * math.sqrt(20 / DIM)
     np.testing.assert_array_less(np.abs(left - right), 1e-5 * size)
 
@@ -116,10 +104,10 @@ def test_both_directions_equal_the_dense_matrix(seed, block_size):
     gradients, flat = draw(seed, 3)
     expected = flat @ dense
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-    close(project(projection, gradients), expected)
-    close(project_stored(projection, gradients), expected)
+    close(projection.project(gradients), expected)
+    close(projection.project(gradients, matrix=projection.matrix()), expected)
     coef = np.random.default_rng(seed).normal(size=(3, DIM)).astype(np.float32)
-    close(flatten(lift(projection, coef), (3,)), coef.astype(np.float64) @ dense.T)
+    close(flatten(projection.lift(coef), (3,)), coef.astype(np.float64) @ dense.T)
 
 
 def test_counts_and_padding():

@@ -81,7 +81,9 @@ def test_balanced_subsets_of_a_given_number():
     subsets = balanced_subsets(KEY, 8, 3, num_subsets=50, min_pair_count=3)
     assert subsets.shape == (50, 8)
     assert pair_counts(subsets).min() >= 3
-    with pytest.raises(ValueError, match="4 subsets of size 3 leave a pair of the 8 tasks in fewer"):
+    with pytest.raises(
+        ValueError, match="4 subsets of size 3 leave a pair of the 8 tasks in fewer"
+    ):
         balanced_subsets(KEY, 8, 3, num_subsets=4)
 
 
@@ -97,10 +99,14 @@ def test_one_task():
     assert balanced_subsets(KEY, 1, 1, num_subsets=3).shape == (3, 1)
 
 
-@pytest.mark.parametrize("make", [lambda n, s: random_subsets(KEY, n, 5, s), lambda n, s: balanced_subsets(KEY, n, s)])
+@pytest.mark.parametrize(
+    "make", [lambda n, s: random_subsets(KEY, n, 5, s), lambda n, s: balanced_subsets(KEY, n, s)]
+)
 def test_sizes_out_of_range(make):
     for size in (0, -1, 5):
-        with pytest.raises(ValueError, match=f"subset_size is {size}; it must be between 1 and num"):
+        with pytest.raises(
+            ValueError, match=f"subset_size is {size}; it must be between 1 and num"
+        ):
             make(4, size)
     with pytest.raises(ValueError, match="num_tasks is 0; there must be at least one task"):
         make(0, 1)

@@ -1,31 +1,27 @@
 """Projected gradients one by one: a Python loop and one dense matrix product in float64."""
 
+from functools import cache
+
 import jax
 import numpy as np
-from jax.flatten_util import ravel_pytree
+
+
+@cache
+def _gradient(log_prob):
+    return jax.jit(jax.grad(log_prob))
 
 
 def gradient_matrix(log_prob, params, observation, action):
     """Gradients of every transition of [n, T] data as rows, float64[n, T, p]."""
-    gradient = jax.jit(jax.grad(log_prob))
-    leading = jax.tree.leaves(action)[0].shape[:2]
-    rows = [
-        [
-            np.asarray(
-                ravel_pytree(
-                    gradient(
-                        params,
-                        jax.tree.map(lambda leaf: leaf[i, t], observation),  # noqa: B023
-                        jax.tree.map(lambda leaf: leaf[i, t], action),  # noqa: B023
-                    )
-                )[0],
-                np.float64,
-            )
-            for t in range(leading[1])
-        ]
-        for i in range(leading[0])
-    ]
-    return np.array(rows)
+    observation, action = jax.tree.map(np.asarray, (observation, action))
+    num_tasks, num_steps = jax.tree.leaves(action)[0].shape[:2]
+
+    def one(task, step):
+        case = jax.tree.map(lambda leaf: leaf[task, step], (observation, action))
+        leaves = jax.tree.leaves(_gradient(log_prob)(params, *case))
+        return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves])
+
+    return np.array([[one(i, t) for t in range(num_steps)] for i in range(num_tasks)])
 
 
 def dense_matrix(projection):

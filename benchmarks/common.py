@@ -1,0 +1,55 @@
+"""What every benchmark records beside its figures."""
+
+import json
+import math
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from scipy import stats
+
+from pgx_jax.experiments.run import package_versions
+
+
+def provenance() -> dict[str, Any]:
+    """Command, versions and hardware."""
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "versions": package_versions(),
+        "hardware": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "jax_device": str(jax.devices()[0]),
+        },
+    }
+
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Write a results file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**provenance(), **results}, indent=1) + "\n")
+    print(f"wrote {path}")
+
+
+def mean_interval(values: list[float], confidence: float = 0.95) -> dict[str, float]:
+    """Mean with a Student-t confidence interval over seeds."""
+    data = np.asarray(values, float)
+    mean = float(data.mean())
+    if len(data) < 2:
+        return {"mean": mean, "low": math.nan, "high": math.nan}
+    half = float(stats.t.ppf((1 + confidence) / 2, len(data) - 1) * stats.sem(data))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,269 @@
+"""PPO on probes with known answers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pgx_jax.rl.ppo import PPO, share_environments
+from tests.rl.probes import (
+    ACTIONS,
+    CHAIN,
+    CONFIG,
+    STATES,
+    TERMINATES,
+    TRUNCATES,
+    chain,
+    constant_reward,
+    delayed_reward,
+    make_ppo,
+    pays_action,
+    stack,
+    true_values,
+)
+
+PER_TASK = CONFIG.num_envs // 2
+BOTH = share_environments(jnp.arange(2), CONFIG.num_envs)
+ONLY_FIRST = share_environments(jnp.array([0]), CONFIG.num_envs)
+ONLY_SECOND = share_environments(jnp.array([1]), CONFIG.num_envs)
+NOW = jnp.zeros(())
+
+
+def start(ppo, tasks, task_index=BOTH, seed=0):
+    agent_key, key = jax.random.split(jax.random.key(seed))
+    return ppo.init(ppo.init_agent(agent_key), tasks, task_index, key)
+
+
+def train(ppo, tasks, task_index=BOTH, num_updates=60, seed=0):
+    """The agent, and mean returns float[n] of the last ten updates."""
+    state = start(ppo, tasks, task_index, seed)
+    history = []
+    for update in range(num_updates):
+        state, metrics = ppo.update(state, tasks, task_index, jnp.float32(update / num_updates))
+        history.append(metrics)
+    total = sum(np.asarray(m.return_sum) for m in history[-10:])
+    count = sum(np.asarray(m.episode_count) for m in history[-10:])
+    with np.errstate(invalid="ignore"):
+        return state.agent, total / count
+
+
+def probabilities(ppo, agent):
+    """pi(a|s), float[STATES, ACTIONS]."""
+    logits = ppo.policy.logits(agent.policy, jnp.eye(STATES))
+    return np.asarray(jax.nn.softmax(logits), np.float64)
+
+
+def values(ppo, agent, task):
+    """V of every state in reward units."""
+    index = jnp.full(STATES, task)
+    raw = ppo.critic.value(agent.critic, jnp.eye(STATES), index)
+    return np.asarray(agent.return_mean[task] + agent.return_deviation[task] * raw)
+
+
+@pytest.fixture(scope="module")
+def ppo():
+    return make_ppo()
+
+
+def test_critic_learns_each_tasks_constant(ppo):
+    agent, returns = train(ppo, stack(constant_reward(2.0), constant_reward(-1.0)), num_updates=30)
+    np.testing.assert_allclose(returns, [2.0, -1.0], atol=1e-5)
+    assert values(ppo, agent, 0)[0] == pytest.approx(2.0, abs=0.02)
+    assert values(ppo, agent, 1)[0] == pytest.approx(-1.0, abs=0.02)
+
+
+def test_policy_learns_rewarded_action(ppo):
+    agent, returns = train(ppo, stack(pays_action(1), pays_action(1)))
+    assert probabilities(ppo, agent)[0, 1] > 0.97
+    assert returns.min() > 0.95
+
+
+def test_delay_is_discounted_once(ppo):
+    tasks = stack(delayed_reward(), delayed_reward())
+    agent, _ = train(ppo, tasks)
+    assert probabilities(ppo, agent)[0, 1] > 0.97
+    learned = values(ppo, agent, 0)
+    assert learned[0] == pytest.approx(CONFIG.discount, abs=0.06)
+    assert learned[1] == pytest.approx(1.0, abs=0.06)
+
+
+def test_truncation_bootstraps_and_termination_does_not(ppo):
+    probes = (chain(TRUNCATES), chain(TERMINATES))
+    agent, _ = train(ppo, stack(*probes), num_updates=120)
+    even = np.full((STATES, ACTIONS), 1 / ACTIONS)
+    discount = CONFIG.discount
+    endless, finite = (true_values(probe, even, discount)[:CHAIN] for probe in probes)
+    np.testing.assert_allclose(endless, 1 / (1 - discount))
+    np.testing.assert_allclose(finite, [1 + discount + discount**2, 1 + discount, 1])
+    np.testing.assert_allclose(values(ppo, agent, 0)[:CHAIN], endless, atol=0.25)
+    np.testing.assert_allclose(values(ppo, agent, 1)[:CHAIN], finite, atol=0.1)
+
+
+def test_opposite_tasks_are_solved_apart_and_not_together(ppo):
+    tasks = stack(pays_action(0), pays_action(1))
+    agent, together = train(ppo, tasks)
+    assert together.max() < 0.8
+    chance = probabilities(ppo, agent)[0]
+    assert chance.min() > 0.2
+    assert together.sum() == pytest.approx(1.0, abs=0.05)  # what one task gains the other loses
+    for task, only in enumerate((ONLY_FIRST, ONLY_SECOND)):
+        agent, alone = train(ppo, tasks, only)
+        assert alone[task] > 0.95
+        assert np.isnan(alone[1 - task])  # no episode of the task left out
+        assert probabilities(ppo, agent)[0, task] > 0.97
+
+
+def test_metrics_equal_hand_count_across_updates(ppo):
+    tasks = stack(chain(TERMINATES, reward=1.0), chain(TRUNCATES, reward=-2.0))
+    state = start(ppo, tasks)
+    for update in range(3):
+        state, metrics = ppo.update(state, tasks, BOTH, NOW)
+        # Episodes of three steps run on from one update into the next.
+        before, after = update * CONFIG.num_steps, (update + 1) * CONFIG.num_steps
+        ended = PER_TASK * (after // CHAIN - before // CHAIN)
+        assert np.issubdtype(metrics.episode_count.dtype, np.integer)
+        np.testing.assert_array_equal(metrics.episode_count, [ended, ended])
+        np.testing.assert_array_equal(metrics.return_sum, [CHAIN * ended, -2 * CHAIN * ended])
+        assert 0 < float(metrics.entropy) <= np.log(ACTIONS) + 1e-6
+        assert 0 <= float(metrics.ratio_clipped) <= 1
+
+
+def test_value_statistics_follow_returns(ppo):
+    # One-step episodes: the critic's target is the reward itself, whatever the critic says.
+    tasks = stack(pays_action(1), constant_reward(3.0))
+    state = start(ppo, tasks)
+    np.testing.assert_array_equal(state.agent.return_mean, [0.0, 0.0])
+    np.testing.assert_array_equal(state.agent.return_deviation, [1.0, 1.0])
+    mean = deviation = None
+    for update in range(3):
+        state, metrics = ppo.update(state, tasks, BOTH, NOW)
+        share = float(metrics.return_sum[0] / metrics.episode_count[0])
+        new_mean, new_deviation = (
+            np.array([share, 3.0]),
+            np.array([np.sqrt(share * (1 - share)), 1e-3]),
+        )
+        old = CONFIG.value_decay if update else 0.0  # the first update starts from nothing
+        mean = new_mean if not update else old * mean + (1 - old) * new_mean
+        deviation = new_deviation if not update else old * deviation + (1 - old) * new_deviation
+        np.testing.assert_allclose(state.agent.return_mean, mean, atol=1e-5)
+        np.testing.assert_allclose(state.agent.return_deviation, deviation, atol=1e-5)
+
+
+def test_tasks_left_out_keep_their_statistics(ppo):
+    tasks = stack(constant_reward(2.0), constant_reward(3.0))
+    state = start(ppo, tasks, ONLY_SECOND)
+    agent = state.agent._replace(
+        return_mean=jnp.array([5.0, 0.0]), return_deviation=jnp.array([4.0, 1.0])
+    )
+    state, metrics = ppo.update(state._replace(agent=agent), tasks, ONLY_SECOND, NOW)
+    np.testing.assert_allclose(state.agent.return_mean, [5.0, 3.0], atol=1e-5)
+    np.testing.assert_allclose(state.agent.return_deviation, [4.0, 1e-3], atol=1e-5)
+    steps = CONFIG.num_envs * CONFIG.num_steps
+    np.testing.assert_array_equal(metrics.episode_count, [0, steps])
+    np.testing.assert_array_equal(metrics.return_sum, [0, 3 * steps])
+
+
+def test_reward_scale_of_a_task_does_not_move_the_policy(ppo):
+    tasks = stack(pays_action(0), pays_action(1))
+    louder = tasks._replace(reward=tasks.reward * jnp.array([1.0, 1024.0])[:, None, None])
+    agents = [ppo.update(start(ppo, t), t, BOTH, NOW)[0].agent for t in (tasks, louder)]
+    # Advantages are standardised per task, so one update is the same but for the critic's share
+    # of the first advantages.
+    even, loud = (probabilities(ppo, agent)[0, 1] for agent in agents)
+    assert loud == pytest.approx(even, abs=0.05)
+
+
+def test_second_update_does_not_compile(ppo):
+    tasks = stack(pays_action(0), pays_action(1))
+    state, _ = ppo.update(start(ppo, tasks), tasks, BOTH, jnp.float32(0.0))
+    compiled = PPO.update._cache_size()
+    assert compiled > 0
+    state, _ = ppo.update(state, tasks, BOTH, jnp.float32(0.5))
+    make_ppo().update(state, tasks, ONLY_FIRST, jnp.float32(1.0))  # an equal PPO is the same one
+    assert PPO.update._cache_size() == compiled
+
+
+def test_equal_keys_equal_results(ppo):
+    tasks = stack(pays_action(0), pays_action(1))
+
+    def after_two_updates(seed):
+        state = start(ppo, tasks, seed=0)._replace(key=jax.random.key(seed))
+        for _ in range(2):
+            state, metrics = ppo.update(state, tasks, BOTH, NOW)
+        return jax.tree.leaves((state.agent, metrics))
+
+    first, again, other = (after_two_updates(seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_learning_rate_falls_to_a_tenth(ppo):
+    tasks = stack(pays_action(1), pays_action(1))
+    state = start(ppo, tasks)
+
+    def moved(progress):
+        policy = ppo.update(state, tasks, BOTH, jnp.float32(progress))[0].agent.policy
+        gaps = jax.tree.map(lambda new, old: jnp.abs(new - old).max(), policy, state.agent.policy)
+        return max(float(gap) for gap in jax.tree.leaves(gaps))
+
+    # Gradients agree in sign here, so every Adam step moves some weight by about the rate.
+    steps = CONFIG.num_epochs * CONFIG.num_minibatches
+    assert moved(1.0) == pytest.approx(0.1 * CONFIG.learning_rate * steps, rel=0.2)
+    assert moved(0.8) / moved(1.0) == pytest.approx((1 - 0.9 * 0.8) / 0.1, rel=0.1)
+
+
+class TestDeadSteps:
+    """Steps that only reset: whatever they hold must change nothing."""
+
+    @pytest.fixture(scope="class")
+    def dead(self):
+        return make_ppo(dead_steps=True)
+
+    @staticmethod
+    def with_garbage(tasks, garbage):
+        return tasks._replace(garbage=jnp.full(2, garbage, jnp.float32))
+
+    @pytest.mark.parametrize("garbage", [-1e3, 1e30, np.inf, np.nan])
+    def test_garbage_changes_nothing(self, dead, garbage):
+        tasks = stack(delayed_reward(), chain(TRUNCATES))
+        results = []
+        for filling in (0.0, garbage):
+            filled = self.with_garbage(tasks, filling)
+            state = start(dead, filled)
+            for _ in range(2):
+                state, metrics = dead.update(state, filled, BOTH, NOW)
+            results.append(jax.tree.leaves((state.agent, metrics)))
+        for clean, dirty in zip(*results, strict=True):
+            assert np.isfinite(dirty).all()
+            np.testing.assert_array_equal(clean, dirty)
+
+    def test_episodes_are_counted_without_dead_steps(self, dead):
+        tasks = self.with_garbage(stack(chain(TERMINATES), chain(TRUNCATES, -2.0)), 100.0)
+        state = start(dead, tasks)
+        for update in range(3):
+            state, metrics = dead.update(state, tasks, BOTH, NOW)
+            # Three steps and a dead one; an episode ends with its third.
+            ends = [t for t in range(3 * CONFIG.num_steps) if t % (CHAIN + 1) == CHAIN - 1]
+            ended = PER_TASK * sum(t // CONFIG.num_steps == update for t in ends)
+            np.testing.assert_array_equal(metrics.episode_count, [ended, ended])
+            np.testing.assert_array_equal(metrics.return_sum, [CHAIN * ended, -2 * CHAIN * ended])
+
+    def test_learns_through_them(self, dead):
+        tasks = self.with_garbage(stack(delayed_reward(), delayed_reward()), -50.0)
+        agent, returns = train(dead, tasks)
+        assert returns.min() > 0.95
+        assert values(dead, agent, 0)[0] == pytest.approx(CONFIG.discount, abs=0.06)
+
+
+class TestShareEnvironments:
+    def test_tasks_take_turns(self):
+        shared = share_environments(jnp.array([4, 1, 7]), 6)
+        np.testing.assert_array_equal(shared, [4, 1, 7, 4, 1, 7])
+
+    def test_counts_differ_by_one_at_most(self):
+        shared = np.asarray(share_environments(jnp.arange(3), 8))
+        np.testing.assert_array_equal(np.bincount(shared), [3, 3, 2])
+
+    def test_too_few_environments(self):
+        with pytest.raises(ValueError, match="num_envs is 2 for 3 tasks"):
+            share_environments(jnp.arange(3), 2)

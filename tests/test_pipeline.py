@@ -1,0 +1,111 @@
+"""`group_tasks` on tasks whose groups are known by construction, without an environment."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pgx_jax
+from pgx_jax.pipeline import split_transitions
+
+NUM_TASKS, NUM_STEPS, NUM_FEATURES = 6, 256, 5
+GROUPS = np.array([0, 1, 0, 1, 1, 0])
+# Tasks of group 0 gain where the action follows the first feature, those of group 1 the second.
+TARGETS = np.eye(NUM_FEATURES)[GROUPS] - np.eye(NUM_FEATURES)[1 - GROUPS]
+
+
+def log_prob(params, observation, action):
+    return jax.nn.log_softmax(observation @ params["weight"] + params["bias"])[action]
+
+
+def expected_return(params, tasks, key):
+    """Mean over states of P(right action), a stand-in for an environment."""
+    observation = jax.random.normal(key, (64, NUM_FEATURES))
+    right = (observation @ jnp.asarray(TARGETS).T > 0).astype(int)[:, tasks]
+    probability = jax.nn.softmax(observation @ params["weight"] + params["bias"])
+    return jnp.take_along_axis(probability, right, axis=1).mean(axis=0)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = {"weight": jnp.full((NUM_FEATURES, 2), 0.1), "bias": jnp.zeros(2)}
+    observation = jax.random.normal(keys[0], (NUM_TASKS, NUM_STEPS, NUM_FEATURES))
+    action = jax.random.bernoulli(keys[1], 0.5, (NUM_TASKS, NUM_STEPS)).astype(int)
+    side = jnp.einsum("ntd,nd->nt", observation, jnp.asarray(TARGETS)) > 0
+    noise = 0.5 * jax.random.normal(keys[2], side.shape)
+    advantage = jnp.where(side == (action == 1), 1.0, -1.0) + noise
+    return params, pgx_jax.Transitions(observation, action, advantage)
+
+
+@pytest.mark.parametrize("kind", ["surrogate", "linearised", "off_policy", "rollout"])
+@pytest.mark.parametrize("num_groups", [2, None])
+def test_known_groups_are_found(problem, kind, num_groups):
+    params, transitions = problem
+    result = pgx_jax.group_tasks(
+        log_prob,
+        params,
+        transitions,
+        num_groups=num_groups,
+        key=jax.random.key(1),
+        rollout=expected_return if kind == "rollout" else None,
+        kind=kind,
+        dim=16,
+        subset_size=3,
+        num_subsets=100,
+    )
+    np.testing.assert_array_equal(result.grouping.labels, [0, 1, 0, 1, 1, 0])
+    assert result.grouping.num_groups == 2
+    assert result.affinity.shape == (NUM_TASKS, NUM_TASKS)
+    assert bool(result.fits.converged.all())
+
+
+def test_defaults_need_no_setting(problem):
+    params, transitions = problem
+    result = pgx_jax.group_tasks(log_prob, params, transitions, key=jax.random.key(2))
+    np.testing.assert_array_equal(result.grouping.labels, [0, 1, 0, 1, 1, 0])
+
+
+def test_equal_keys_give_equal_results(problem):
+    params, transitions = problem
+    once, twice = (
+        pgx_jax.group_tasks(log_prob, params, transitions, num_groups=2, key=jax.random.key(3))
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(once.affinity, twice.affinity)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"num_groups": 0}, ValueError, "num_groups is 0; it must be between 1 and n = 6"),
+        ({"num_groups": 7}, ValueError, "num_groups is 7"),
+        ({"subset_size": 7}, ValueError, "subset_size is 7; it must be between 1 and"),
+        ({"kind": "rollout"}, ValueError, 'kind="rollout" needs rollout'),
+        ({"num_subsets": 2}, ValueError, "leave a pair of the 6 tasks"),
+    ],
+)
+def test_bad_options(problem, options, error, message):
+    params, transitions = problem
+    with pytest.raises(error, match=message):
+        pgx_jax.group_tasks(log_prob, params, transitions, key=jax.random.key(0), **options)
+
+
+def test_bad_transitions(problem):
+    params, transitions = problem
+    silent = transitions._replace(advantage=transitions.advantage.at[2].set(0.0))
+    with pytest.raises(ValueError, match=r"advantages of tasks \[2\] are all zero"):
+        pgx_jax.group_tasks(log_prob, params, silent, key=jax.random.key(0))
+    constant = transitions._replace(advantage=transitions.advantage.at[2].set(3.0))
+    with pytest.raises(ValueError, match=r"advantages of tasks \[2\] are all zero"):
+        pgx_jax.group_tasks(log_prob, params, constant, key=jax.random.key(0))
+
+
+def test_split_takes_disjoint_halves_of_the_valid_transitions():
+    mask = jnp.arange(20)[None] < jnp.array([[20], [7], [2]])
+    first, second = split_transitions(jax.random.key(0), jnp.ones((3, 20)), mask)
+    assert not bool((first & second).any())
+    np.testing.assert_array_equal(first | second, mask)
+    np.testing.assert_array_equal(first.sum(axis=1), [10, 4, 1])
+    with pytest.raises(ValueError, match="fewer than two valid transitions"):
+        split_transitions(jax.random.key(0), jnp.ones((3, 20)), jnp.arange(20)[None] < 1)
