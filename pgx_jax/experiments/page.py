@@ -231,9 +231,9 @@ def _score_figures(report: dict[str, Any], figures: _Figures) -> str:
             figures.add(
                 plots.held_out_figure(scores, titles),
                 "Scores of the held-out tasks",
-                "Each mark is a held-out task. The box spans the quartiles, its line is the median, "
-                "the whiskers reach the extremes. Dark diamond: mean ± 1 standard error over "
-                "tasks. All methods meet the same held-out tasks.",
+                "Each mark is a held-out task. The box spans the quartiles, its line is the "
+                "median, the whiskers reach the extremes. Dark diamond: mean ± 1 standard error "
+                "over tasks. All methods meet the same held-out tasks.",
                 "Distribution of the held-out tasks' scores for every method.",
             ),
             "</section>",
@@ -328,8 +328,9 @@ def _curves(report: dict[str, Any], rows: list[dict[str, Any]], figures: _Figure
     if meta is None and not curves:
         return f"{head}\n<p>No episode ended during training.</p>\n</section>"
     caption = (
-        f"Returns of training episodes, a running mean over {plots.SMOOTHING:.0%} of each "
-        "training. A task that ended no episode in an update is interpolated. "
+        f"Returns of training episodes, smoothed by a running mean over {plots.SMOOTHING:.0%} of "
+        "each training; one of fewer than 30 updates is shown as it is. A task that ended no "
+        "episode in an update is interpolated. "
     )
     if curves:
         caption += (
@@ -362,10 +363,12 @@ def _costs(report: dict[str, Any], figures: _Figures) -> str:
         f"Wall time by stage: {_number(total, 1)} s in all, {_number(compiling, 1)} s of it "
         "tracing and compiling."
     )
-    if any(stage["reused"] for stage in seconds.values()):
+    if all(stage["reused"] for stage in seconds.values()):
+        caption += " All stages were reused; the seconds are those of the earlier run."
+    elif any(stage["reused"] for stage in seconds.values()):
         caption += (
-            f" Hatched stages were reused from an earlier run and show its seconds; the "
-            f"others took {_number(fresh, 1)} s."
+            " Hatched stages were reused and show the seconds of the earlier run; the others "
+            f"took {_number(fresh, 1)} s."
         )
     steps_caption = "All that a method needs is counted, meta-training included."
     if report["scores"]:
@@ -403,11 +406,14 @@ def _costs(report: dict[str, Any], figures: _Figures) -> str:
 
 def _certificate(report: dict[str, Any]) -> str:
     fits, count = report["fits"], report["num_subsets"]
-    gap = report["certified_gap"]
-    lead = (
-        f"No partition into {_plural(report['num_groups'], 'group')} has an objective larger by "
-        f"more than {_significant(gap)}. The bound holds whatever the solver's status."
-    )
+    gap, groups = report["certified_gap"], report["num_groups"]
+    if groups in (1, report["num_tasks"]):
+        lead = f"There is only one partition into {_plural(groups, 'group')}."
+    else:
+        lead = (
+            f"No partition into {_plural(groups, 'group')} has an objective larger by more than "
+            f"{_significant(gap)}. The bound holds whatever the solver's status."
+        )
     rows = [
         ("Objective", _significant(report["objective"], 6)),
         ("Upper bound", _significant(report["upper_bound"], 6)),

@@ -617,10 +617,10 @@ def env_step_figure(
                 f"the environment steps of {method} add up to {left[row]:,.0f}, "
                 f"their total says {total:,}"
             )
-        axes.text(total + 0.008 * max(totals), row, _short_count(total), va="center", fontsize=8.0)
+        axes.text(total + 0.008 * max(totals), row, f"{total:,}", va="center", fontsize=8.0)
     axes.set_yticks(range(len(env_steps)), [titles[method] for method in env_steps])
     axes.set_ylim(len(env_steps) - 0.4, -0.6)
-    axes.set_xlim(0, 1.08 * max(totals, default=1) or 1.0)
+    axes.set_xlim(0, 1.12 * max(totals, default=0) or 1.0)
     axes.xaxis.set_major_formatter(_short_count)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgx_jax.estimation import random_subsets, standardise_scores, task_affinity
+from tests.estimation.precision import strict_x64
 
 NUM_TASKS, NUM_SUBSETS = 6, 40
 SUBSETS = np.asarray(random_subsets(jax.random.key(0), NUM_TASKS, NUM_SUBSETS, 3))
@@ -113,7 +114,7 @@ def test_under_jit(reduce):
 def test_types_hold_under_x64_and_without_rank_promotion():
     scores = draw_scores(1)
     expected = loop_affinity(scores, SUBSETS, standardise=True, reduce="pair")
-    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+    with strict_x64():
         single = task_affinity(scores, SUBSETS)
         double = task_affinity(scores.astype(np.float64), SUBSETS)
     assert (single.dtype, double.dtype) == (np.float32, np.float64)

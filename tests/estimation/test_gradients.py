@@ -12,6 +12,7 @@ from pgx_jax.estimation import (
 from pgx_jax.estimation.gradients import _gradient_features
 from pgx_jax.types import Transitions
 from tests.estimation.policies import NUM_STEPS, NUM_TASKS, POLICIES, policy
+from tests.estimation.precision import strict_x64
 from tests.reference import gradients as reference
 
 DIM = 6
@@ -87,7 +88,7 @@ def test_same_shapes_do_not_recompile():
     compiled = _gradient_features._cache_size()
     assert compiled > 0
     _, _, data, _ = made("plain")
-    data = data._replace(advantage=-data.advantage, mask=~data.mask)
+    data = data._replace(advantage=-data.advantage, mask=jnp.roll(data.mask, 1, axis=1))
     params = jax.tree.map(lambda leaf: 2 * leaf, params)
     other = gaussian_projection(jax.random.key(99), params, DIM, block_size=5)
     gradient_features(log_prob, params, data, other, batch_size=4)
@@ -125,7 +126,7 @@ def test_never_holds_all_gradients(store_matrix):
 def test_types_hold_under_x64_and_without_rank_promotion():
     log_prob, params, data, projection = made("plain")
     expected = gradient_features(log_prob, params, data, projection, batch_size=4)
-    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+    with strict_x64():
         double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
         doubled = gaussian_projection(jax.random.key(3), double, DIM, block_size=5)
         features = gradient_features(log_prob, double, data, doubled, batch_size=4)

@@ -21,6 +21,7 @@ from tests.estimation.data import (
     optimum,
     problem,
 )
+from tests.estimation.precision import strict_x64
 from tests.reference import logistic as reference
 
 SUBSETS = all_subsets()
@@ -282,7 +283,7 @@ def test_same_shapes_do_not_recompile():
 def test_under_jit_with_x64_and_without_rank_promotion():
     features, advantage, mask = problem("scaled")
     expected = fit("scaled", 1e-4)
-    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+    with strict_x64():
         jitted = jax.jit(lambda *data: fit_subsets(*data[:3], l2=data[3], mask=data[4]))
         fits = jitted(features, advantage.astype(np.float64), SUBSETS, 1e-4, mask)
     assert [leaf.dtype for leaf in fits] == [np.float32] * 3 + [np.int32, bool]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pgx_jax.estimation import balanced_subsets, random_subsets
+from tests.estimation.precision import strict_x64
 
 KEY = jax.random.key(0)
 
@@ -46,7 +47,7 @@ def test_random_subsets_under_jit_and_x64():
     expected = random_subsets(KEY, 6, 40, 3)
     jitted = jax.jit(random_subsets, static_argnums=(1, 2, 3))
     np.testing.assert_array_equal(jitted(KEY, 6, 40, 3), expected)
-    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+    with strict_x64():
         np.testing.assert_array_equal(random_subsets(KEY, 6, 40, 3), expected)
 
 

@@ -238,12 +238,12 @@ def undrawn(monkeypatch):
 
 CASES = {
     "default": {},
-    "one group": {"num_groups": 1},
-    "every task alone": {"num_groups": 10, "automatic": False},
+    "one group": {"num_tasks": 5, "num_groups": 1},
+    "every task alone": {"num_tasks": 5, "num_groups": 5, "automatic": False},
     "two tasks": {"num_tasks": 2, "num_groups": 1, "known": False, "num_test_tasks": 1},
     "grouping only": {"compared": False},
-    "smoke": {"preset": "smoke", "updates": 1, "num_test_tasks": 6},
-    "fifty tasks": {"num_tasks": 50, "num_groups": 7, "automatic": False, "updates": 20},
+    "smoke": {"num_tasks": 14, "preset": "smoke", "updates": 1, "num_test_tasks": 6},
+    "fifty tasks": {"num_tasks": 50, "num_groups": 7, "automatic": False, "updates": 5},
 }
 
 
@@ -271,6 +271,7 @@ def test_page_holds_what_it_must(case):
     assert ("scores" in page.ids) == compared
     assert ("stopped at the groups" in words) == (not compared)
     assert ("smoke preset" in words) == (report["preset"] == "smoke")
+    assert ("only one partition" in words) == (report["num_groups"] in (1, len(report["labels"])))
     given = "given" if report["num_groups_given"] else "chosen on held-out subsets"
     assert f"{report['num_groups']} ({given})" in words
     assert ("Adjusted Rand index" in words) == options.get("known", True)
@@ -286,7 +287,7 @@ def test_page_holds_what_it_must(case):
 def test_page_is_the_same_from_json_and_under_any_matplotlibrc():
     import matplotlib
 
-    report, rows = fake_run(num_tasks=3, num_groups=2, updates=5)
+    report, rows = fake_run(num_tasks=3, num_groups=2, compared=False, updates=5)
     before = copy.deepcopy(report)
     text = render_page(report, rows)
     assert report == before
@@ -321,6 +322,20 @@ def test_warns_of_fits_that_did_not_converge():
     report, rows = fake_run(num_tasks=3, num_groups=2, compared=False, updates=3)
     report["fits"]["converged"] = 198
     assert "2 fits of 200 did not converge" in Page(render_page(report, rows)).text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("reused", "expected"),
+    [((), None), (("meta",), "Hatched stages were reused"), (None, "All stages were reused")],
+)
+def test_says_what_was_reused(reused, expected):
+    report, rows = fake_run(num_tasks=3, num_groups=2, compared=False, updates=3, reused=())
+    for name, stage in report["wall_seconds"].items():
+        stage["reused"] = reused is None or name in reused
+    text = Page(render_page(report, rows)).text
+    assert (expected or "") in text
+    assert ("reused" in text) == (expected is not None)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -379,6 +394,18 @@ def test_learning_curve_interpolates_and_smooths():
     np.testing.assert_allclose(curve.returns[2:-3], 2.0 * np.arange(3, 98))
     np.testing.assert_allclose(curve.returns[0], np.mean([2, 4, 6]), rtol=0.1)
     assert np.all(np.diff(curve.returns) >= 0)
+
+
+@pytest.mark.parametrize(("updates", "smooth"), [(29, False), (30, True)])
+def test_short_trainings_are_not_smoothed(updates, smooth):
+    returns = np.random.default_rng(0).normal(size=updates)
+    rows = [
+        {"group": 0, "env_steps": step + 1, "returns": {"a": value}}
+        for step, value in enumerate(returns.tolist())
+    ]
+    curve = plots.learning_curve(rows, 1)
+    assert curve is not None
+    assert np.allclose(curve.returns, returns) != smooth
 
 
 def test_short_names():

@@ -162,3 +162,12 @@ def make_ppo(dead_steps=False, num_tasks=2):
         Critic((STATES,), num_tasks, (16,)),
         CONFIG,
     )
+
+
+def random_params(network, seed=0, scale=0.5):
+    """Normal parameters for a policy or critic, made without compiling its initialisation."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32), shapes
+    )

@@ -28,10 +28,12 @@ ONLY_FIRST = share_environments(jnp.array([0]), CONFIG.num_envs)
 ONLY_SECOND = share_environments(jnp.array([1]), CONFIG.num_envs)
 NOW = jnp.zeros(())
 
+fresh_agent = jax.jit(make_ppo().init_agent)
+
 
 def start(ppo, tasks, task_index=BOTH, seed=0):
     agent_key, key = jax.random.split(jax.random.key(seed))
-    return ppo.init(ppo.init_agent(agent_key), tasks, task_index, key)
+    return ppo.init(fresh_agent(agent_key), tasks, task_index, key)
 
 
 def train(ppo, tasks, task_index=BOTH, num_updates=60, seed=0):

@@ -1,0 +1,166 @@
+"""All subset fits at once against what a user would run instead, in one process.
+
+Run: python benchmarks/subset_fits.py --json benchmarks/results/subset_fits.json
+"""
+
+import argparse
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common import write_results
+
+import pgx_jax
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--num-tasks", type=int, default=10)
+    parser.add_argument("--num-steps", type=int, default=2048)
+    parser.add_argument("--dim", type=int, default=400)
+    parser.add_argument("--num-subsets", type=int, default=200)
+    parser.add_argument("--subset-size", type=int, default=4)
+    parser.add_argument("--l2", type=float, default=1e-2)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+
+    features, advantage, subsets = make_data(args)
+    jax.block_until_ready((features, advantage, subsets))
+    gemm = gemm_rate()
+    ours_seconds, ours = timed(
+        lambda: jax.block_until_ready(
+            pgx_jax.fit_subsets(features, advantage, subsets, l2=args.l2, tol=1e-5)
+        ),
+        args.repeats,
+    )
+    data = [np.asarray(part) for part in (features, advantage, subsets)]
+    peers = {
+        "scikit-learn lbfgs, one subset at a time": (
+            lambda: scikit_learn(*data, l2=args.l2, solver="lbfgs"),
+            1,
+        ),
+        "scikit-learn liblinear, one subset at a time": (
+            lambda: scikit_learn(*data, l2=args.l2, solver="liblinear"),
+            1,
+        ),
+        "jaxopt LBFGS, vmapped": (
+            lambda: (
+                jax.block_until_ready(
+                    pgx_jax.fit_subsets(
+                        features, advantage, subsets, l2=args.l2, solver="lbfgs", max_steps=50
+                    )
+                ).coef
+            ),
+            1,
+        ),
+    }
+    best = objective(*data, np.asarray(ours.coef), args.l2)
+    rows = {"pgx_jax.fit_subsets": {"seconds": ours_seconds, "ratio": 1.0}}
+    results = {"pgx_jax.fit_subsets": best}
+    for name, (function, repeats) in peers.items():
+        seconds, coef = timed(function, repeats, warm_up="jaxopt" in name)
+        results[name] = objective(*data, np.asarray(coef), args.l2)
+        rows[name] = {"seconds": seconds, "ratio": seconds / ours_seconds}
+        best = np.minimum(best, results[name])
+    for name, row in rows.items():
+        row["largest_relative_gap"] = float(((results[name] - best) / best).max())
+        print(f"{name:<46} {row['seconds']:8.2f} s  x{row['ratio']:.1f}", row)
+    print(f"GEMM {gemm:.0f} GFLOP/s, steps {int(ours.steps)}")
+    if args.json:
+        write_results(
+            args.json,
+            {
+                "what": "seconds for all subset fits, factorisation included; median after a "
+                "warm-up for ours, one run for the peers",
+                "size": vars(args) | {"json": str(args.json)},
+                "gemm_gflops": gemm,
+                "steps": int(ours.steps),
+                "rows": rows,
+            },
+        )
+
+
+def make_data(args: argparse.Namespace) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Features with a decaying spectrum and labels that lean on them, seeded."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    shape = (args.num_tasks, args.num_steps, args.dim)
+    spectrum = jnp.arange(1, args.dim + 1) ** -0.5
+    features = jax.random.normal(keys[0], shape) * spectrum
+    features, _ = pgx_jax.normalise_features(features)
+    direction = jax.random.normal(keys[1], (args.num_tasks, args.dim))
+    advantage = jax.random.normal(keys[2], shape[:2]) + jnp.einsum(
+        "ntd,nd->nt", features, direction
+    )
+    subsets = pgx_jax.balanced_subsets(
+        keys[3], args.num_tasks, args.subset_size, num_subsets=args.num_subsets
+    )
+    return features, advantage, subsets
+
+
+def timed(
+    function: Callable[[], object], repeats: int, *, warm_up: bool = True
+) -> tuple[float, object]:
+    """Median seconds and the last result."""
+    if warm_up:
+        function()
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        result = function()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds), result
+
+
+def scikit_learn(
+    features: np.ndarray, advantage: np.ndarray, subsets: np.ndarray, *, l2: float, solver: str
+) -> np.ndarray:
+    """One LogisticRegression a subset: no intercept, the same objective."""
+    from sklearn.linear_model import LogisticRegression
+
+    coef = np.zeros((len(subsets), features.shape[-1]), np.float32)
+    for row, subset in enumerate(subsets):
+        data = features[subset].reshape(-1, features.shape[-1])
+        target = advantage[subset].reshape(-1)
+        model = LogisticRegression(
+            C=1 / (l2 * len(target)), fit_intercept=False, solver=solver, tol=1e-5, max_iter=1000
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(data, target > 0, sample_weight=np.abs(target))
+        coef[row] = model.coef_[0]
+    return coef
+
+
+def objective(
+    features: np.ndarray, advantage: np.ndarray, subsets: np.ndarray, coef: np.ndarray, l2: float
+) -> np.ndarray:
+    """L_S at each subset's coefficients, in float64."""
+    values = np.zeros(len(subsets))
+    for row, subset in enumerate(subsets):
+        data = features[subset].reshape(-1, features.shape[-1]).astype(float)
+        target = advantage[subset].reshape(-1).astype(float)
+        loss = np.logaddexp(0, -np.sign(target) * (data @ coef[row].astype(float)))
+        ridge = l2 / 2 * (coef[row].astype(float) ** 2).sum()
+        values[row] = (np.abs(target) * loss).mean() + ridge
+    return values
+
+
+def gemm_rate(size: int = 2048) -> float:
+    """GFLOP/s of a float32 matrix product in this process."""
+    left = jax.random.normal(jax.random.key(0), (size, size))
+    product = jax.jit(lambda a: a @ a)
+    seconds, _ = timed(lambda: product(left).block_until_ready(), 5)
+    return 2 * size**3 / seconds / 1e9
+
+
+if __name__ == "__main__":
+    main()

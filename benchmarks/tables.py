@@ -1,0 +1,128 @@
+"""Write README's tables from the result files.
+
+Run: python benchmarks/tables.py [--check]
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+TITLES = {
+    "policygradex": "PolicyGradEx groups",
+    "single_policy": "one policy for all tasks",
+    "parameter_matched_policy": "one policy, k times the parameters",
+    "random_grouping": "random groups",
+    "gradient_similarity_grouping": "gradient-similarity groups",
+}
+
+
+def load(name: str) -> dict | None:
+    """A result file, or None where it has not been made."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def interval(value: dict[str, float]) -> str:
+    """Mean with its confidence interval."""
+    return f"{value['mean']:.1f} [{value['low']:.1f}, {value['high']:.1f}]"
+
+
+def comparison_table() -> str:
+    """Scores per method, source and held-out tasks, per environment."""
+    found = {name: load(name) for name in ("cartpole_planted", "cartpole")}
+    results = {name: result for name, result in found.items() if result is not None}
+    heads = [
+        f"`{result['config']['environment']}` {split} ({result['num_seeds']} seeds)"
+        for result in results.values()
+        for split in ("source", "held-out")
+    ]
+    lines = [row(["method", *heads]), row(["---"] * (len(heads) + 1))]
+    for method, title in TITLES.items():
+        cells = [
+            interval(result["summary"][split][method]["score"])
+            for result in results.values()
+            for split in ("source", "test")
+        ]
+        lines.append(row([title, *cells]))
+    return "\n".join(lines)
+
+
+def recovery_table() -> str:
+    """Exact recoveries of the planted groups."""
+    result = load("planted_recovery")
+    if result is None:
+        return "Not measured."
+    lines = [row(["number of groups", "found exactly (adjusted Rand index 1)"]), row(["---"] * 2)]
+    for name, title in (("given", "given, k = 3"), ("automatic", "chosen on held-out subsets")):
+        lines.append(row([title, f"{result['exact'][name]} of {result['num_seeds']} seeds"]))
+    return "\n".join(lines)
+
+
+def fits_table() -> str:
+    """Seconds and ratios of the subset fits."""
+    result = load("subset_fits")
+    if result is None:
+        return "Not measured."
+    size = result["size"]
+    head = (
+        f"{size['num_subsets']} fits, n = {size['num_tasks']}, T = {size['num_steps']}, "
+        f"d = {size['dim']}, {result['hardware']['cores']} cores"
+    )
+    lines = [
+        row([head, "seconds", "against ours", "largest relative gap in objective"]),
+        row(["---"] * 4),
+    ]
+    for name, values in result["rows"].items():
+        lines.append(
+            row(
+                [
+                    name,
+                    f"{values['seconds']:.2f}",
+                    f"{values['ratio']:.1f}x",
+                    f"{values['largest_relative_gap']:.0e}",
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "comparison": comparison_table,
+    "recovery": recovery_table,
+    "fits": fits_table,
+}
+
+
+def row(cells: list[str]) -> str:
+    """One row of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def with_tables(text: str) -> str:
+    """The text with every table between its markers made anew."""
+
+    def replace(match: re.Match) -> str:
+        return f"{match[1]}\n{TABLES[match[2]]()}\n{match[4]}"
+
+    pattern = r"(<!-- table:(\w+) -->)\n(.*?)(<!-- end -->)"
+    return re.sub(pattern, replace, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where README differs")
+    args = parser.parse_args()
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    if args.check:
+        sys.exit(0 if with_tables(text) == text else "README's tables are not those of results/")
+    readme.write_text(with_tables(text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""Every family keeps the batched protocol; a new entry of FAMILIES is tested without a word."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pgx_jax.envs.base import TimeStep
+from pgx_jax.envs.families import FAMILIES, make_family
+
+NUM_TASKS, NUM_TEST_TASKS = 5, 4
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def family(request):
+    return family_of(request.param)
+
+
+def family_of(name, **options):
+    try:
+        return make_family(
+            name, **{"num_tasks": NUM_TASKS, "num_test_tasks": NUM_TEST_TASKS, **options}
+        )
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@partial(jax.jit, static_argnums=0)
+def reset(environment, keys, tasks):
+    return environment.reset(keys, tasks)
+
+
+@partial(jax.jit, static_argnums=0)
+def step(environment, keys, state, action, tasks):
+    return environment.step(keys, state, action, tasks)
+
+
+@partial(jax.jit, static_argnames=("environment", "num_steps"))
+def random_walk(environment, keys, tasks, *, num_steps):
+    """Steps under random actions, each environment's drawn from its own key -> [T, B]."""
+
+    def one_step(state, time):
+        now = jax.vmap(lambda key: jax.random.fold_in(key, time))(keys)
+        act, own = jax.vmap(jax.random.split, out_axes=1)(now)
+        action = jax.vmap(lambda key: jax.random.randint(key, (), 0, environment.num_actions))(act)
+        state, result = environment.step(own, state, action, tasks)
+        return state, result
+
+    state, observation = environment.reset(keys, tasks)
+    return observation, jax.lax.scan(one_step, state, jnp.arange(num_steps))[1]
+
+
+def keys_of(seed=0, count=NUM_TASKS):
+    return jax.random.split(jax.random.key(seed), count)
+
+
+def walk_of(family, keys):
+    steps = family.environment.max_episode_steps + 1
+    first, walk = random_walk(family.environment, keys, family.train_tasks, num_steps=steps)
+    return np.asarray(first), jax.tree.map(np.asarray, walk)
+
+
+@pytest.fixture(scope="module")
+def walk(family):
+    """First observations, and random steps of one environment per task: a whole episode or more."""
+    return walk_of(family, keys_of())
+
+
+def leading_sizes(tasks):
+    return {leaf.shape[0] for leaf in jax.tree.leaves(tasks)}
+
+
+def rows(tasks):
+    """Each task as one vector."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tasks)]
+    return np.stack([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)[..., 0]
+
+
+class TestTasks:
+    def test_numbers_are_honoured(self, family):
+        assert family.num_tasks == NUM_TASKS
+        assert leading_sizes(family.train_tasks) == {NUM_TASKS}
+        assert leading_sizes(family.test_tasks) == {NUM_TEST_TASKS}
+
+    def test_one_test_task(self, family):
+        assert leading_sizes(family_of(family.name, num_test_tasks=1).test_tasks) == {1}
+
+    def test_names(self, family):
+        assert family.name in FAMILIES
+        assert len(family.train_names) == NUM_TASKS
+        assert len(set(family.train_names)) == NUM_TASKS
+        assert family.description
+
+    def test_groups(self, family):
+        if family.groups is not None:
+            assert family.groups.shape == (NUM_TASKS,)
+            assert set(family.groups) == set(range(family.groups.max() + 1))
+
+    def test_seed_decides_the_tasks(self, family):
+        again, other = family_of(family.name), family_of(family.name, seed=1)
+        np.testing.assert_array_equal(rows(again.train_tasks), rows(family.train_tasks))
+        np.testing.assert_array_equal(rows(again.test_tasks), rows(family.test_tasks))
+        assert not np.array_equal(rows(other.train_tasks), rows(family.train_tasks))
+        assert not np.array_equal(rows(other.test_tasks), rows(family.test_tasks))
+
+    def test_all_tasks_differ_and_test_tasks_are_new(self, family):
+        both = np.concatenate([rows(family.train_tasks), rows(family.test_tasks)])
+        assert len(np.unique(both, axis=0)) == NUM_TASKS + NUM_TEST_TASKS
+
+    def test_tasks_change_the_dynamics(self, family):
+        same = jnp.broadcast_to(jax.random.key(3), (NUM_TASKS,))
+        _, walk = walk_of(family, same)
+        # Same random numbers, same actions: whatever differs is the task's doing.
+        start = walk.final_observation[:5].reshape(5, NUM_TASKS, -1)
+        for one in range(NUM_TASKS):
+            for other in range(one):
+                assert not np.allclose(start[:, one], start[:, other], atol=1e-6)
+
+
+class TestEnvironment:
+    def test_equal_by_value_and_hashable(self, family):
+        again = family_of(family.name).environment
+        assert family.environment == again
+        assert hash(family.environment) == hash(again)
+
+    def test_shapes_and_types(self, family, walk):
+        environment = family.environment
+        first, result = walk
+        length = environment.max_episode_steps + 1
+        assert first.shape == (NUM_TASKS, *environment.observation_shape)
+        assert isinstance(result, TimeStep)
+        for observation in (result.observation, result.final_observation):
+            assert observation.shape == (length, *first.shape)
+            assert observation.dtype == first.dtype == np.float32
+        assert result.reward.dtype == np.float32
+        for flag in (result.terminated, result.truncated, result.valid, result.done):
+            assert flag.dtype == bool
+            assert flag.shape == (length, NUM_TASKS)
+        for value in result.info.values():
+            assert value.shape == (length, NUM_TASKS)
+        valid = result.valid
+        assert np.isfinite(result.reward[valid]).all()
+        assert np.isfinite(result.final_observation[valid]).all()
+        assert environment.num_actions >= 2
+
+    def test_step_returns_the_types_it_takes(self, family):
+        """To the last weak type: else a rollout that goes on would be compiled anew."""
+        keys = keys_of()
+        state, observation = jax.eval_shape(family.environment.reset, keys, family.train_tasks)
+        action = jnp.zeros(NUM_TASKS, jnp.int32)
+        after, result = jax.eval_shape(
+            partial(reset_and_step, family.environment), keys, action, family.train_tasks
+        )
+
+        def types(tree):
+            leaves, structure = jax.tree.flatten(tree)
+            return structure, [(leaf.shape, leaf.dtype, leaf.weak_type) for leaf in leaves]
+
+        assert types(after) == types(state)
+        assert types(result.observation) == types(observation)
+
+    def test_random_numbers_come_from_the_own_key(self, family, walk):
+        others = keys_of().at[0].set(jax.random.key(99))
+        first, changed = walk_of(family, others)
+        np.testing.assert_array_equal(first[1:], walk[0][1:])
+        for one, other in zip(jax.tree.leaves(changed), jax.tree.leaves(walk[1]), strict=True):
+            np.testing.assert_array_equal(one[:, 1:], other[:, 1:])
+        assert not np.array_equal(first[0], walk[0][0])
+
+    def test_batched_step_equals_steps_one_by_one(self, family):
+        environment, keys, tasks = family.environment, keys_of(), family.train_tasks
+        action = jnp.arange(NUM_TASKS) % environment.num_actions
+        state, observation = reset(environment, keys, tasks)
+        _, together = step(environment, keys, state, action, tasks)
+        for index in range(NUM_TASKS):
+            one = jax.tree.map(lambda leaf, i=index: leaf[i : i + 1], (keys, action, tasks))
+            state, first = reset(environment, one[0], one[2])
+            _, alone = step(environment, one[0], state, one[1], one[2])
+            np.testing.assert_allclose(first[0], observation[index], atol=1e-5)
+            for name in ("observation", "reward", "terminated", "truncated"):
+                got, expected = getattr(alone, name)[0], getattr(together, name)[index]
+                np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def reset_and_step(environment, keys, action, tasks):
+    state, _ = environment.reset(keys, tasks)
+    return environment.step(keys, state, action, tasks)
+
+
+class TestEpisodes:
+    def test_end_by_the_limit_and_in_one_way(self, family, walk):
+        limit = family.environment.max_episode_steps
+        result = walk[1]
+        assert not (result.terminated & result.truncated).any()
+        for env in range(NUM_TASKS):
+            length, ended = 0, 0
+            for t in range(limit + 1):
+                if not result.valid[t, env]:
+                    continue
+                length += 1
+                assert length <= limit
+                if result.truncated[t, env]:
+                    assert length == limit
+                if result.terminated[t, env] or result.truncated[t, env]:
+                    length, ended = 0, ended + 1
+            assert ended
+
+    def test_autoreset_returns_a_fresh_observation_and_keeps_the_last(self, family, walk):
+        result = walk[1]
+        done, valid = result.done & result.valid, result.valid
+        np.testing.assert_array_equal(
+            result.observation[valid & ~done], result.final_observation[valid & ~done]
+        )
+        keys = keys_of(1, 100 * NUM_TASKS)
+        tasks = jax.tree.map(lambda leaf: jnp.repeat(leaf, 100, axis=0), family.train_tasks)
+        starts = np.asarray(reset(family.environment, keys, tasks)[1])
+        starts = starts.reshape(NUM_TASKS, 100, -1)
+        low, high = starts.min(axis=1), starts.max(axis=1)
+        margin = 0.25 * (high - low) + 1e-6
+        checked = 0
+        for t, env in np.argwhere(done[:-1]):
+            # Where the next step is dead, it is that one which resets.
+            when = t if valid[t + 1, env] else t + 1
+            fresh = result.observation[when, env].reshape(-1)
+            last = result.final_observation[t, env].reshape(-1)
+            assert (fresh >= low[env] - margin[env]).all()
+            assert (fresh <= high[env] + margin[env]).all()
+            assert not np.array_equal(fresh, last)
+            if when == t:
+                previous = result.observation[t - 1, env].reshape(-1) if t else None
+                assert previous is None or not np.array_equal(last, previous)
+            checked += 1
+        assert checked
