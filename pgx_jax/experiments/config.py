@@ -24,6 +24,8 @@ class RunConfig:
         ppo: settings of PPO.
         meta_steps: environment steps of meta-training.
         num_steps: T, transitions per task for the features.
+        feature_gae_lambda: λ of the features' advantages; below PPO's, because mean gradients of
+            like tasks agree far better so.
         dim: d, projection dimension.
         num_subsets: m.
         subset_size: tasks in a subset.
@@ -49,6 +51,7 @@ class RunConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     meta_steps: int = 256_000
     num_steps: int = 8192
+    feature_gae_lambda: float = 0.8
     dim: int = 400
     num_subsets: int = 200
     subset_size: int = 4

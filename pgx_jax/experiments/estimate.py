@@ -78,10 +78,11 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
             stage_key(config, "transitions"),
             num_tasks=num_tasks,
             num_steps=config.num_steps,
+            gae_lambda=config.feature_gae_lambda,
         )
         return Outcome(collected._asdict(), num_tasks * config.num_steps)
 
-    settings = config_fields(config, "seed", "num_steps")
+    settings = config_fields(config, "seed", "num_steps", "feature_gae_lambda")
     tree = runner.run("transitions", settings, ["meta"], transitions).tree
     data = jax.tree.map(jnp.asarray, Transitions(**tree))
     data = data._replace(advantage=standardise_advantage(data.advantage, data.mask))

@@ -210,9 +210,17 @@ class PPO:
         return PPOState(agent, optimiser, rollout_state, key), metrics
 
     def advantages(
-        self, agent: Agent, trajectory: Trajectory, task_index: Array
+        self,
+        agent: Agent,
+        trajectory: Trajectory,
+        task_index: Array,
+        *,
+        gae_lambda: float | None = None,
     ) -> tuple[Array, Array]:
-        """Advantages and values of a trajectory in reward units, float[T, B] each; 0 if masked."""
+        """Advantages and values of a trajectory in reward units, float[T, B] each; 0 if masked.
+
+        ``gae_lambda`` replaces the configuration's λ where it is given.
+        """
         task = jnp.broadcast_to(task_index, trajectory.step.reward.shape)
         mean, deviation = agent.return_mean[task], agent.return_deviation[task]
 
@@ -227,7 +235,7 @@ class PPO:
             trajectory.step.terminated,
             trajectory.step.done,
             discount=self.config.discount,
-            gae_lambda=self.config.gae_lambda,
+            gae_lambda=self.config.gae_lambda if gae_lambda is None else gae_lambda,
         )
         valid = trajectory.step.valid
         return _zero_unless(valid, advantage), _zero_unless(valid, value)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pgx_jax.envs.base import TimeStep
 from pgx_jax.networks.policies import CategoricalPolicy, Critic
-from pgx_jax.rl.ppo import PPO, PPOConfig
+from pgx_jax.rl.ppo import PPO, Agent, PPOConfig
 
 STATES, ACTIONS = 4, 2
 GOES_ON, TERMINATES, TRUNCATES = 0, 1, 2
@@ -125,6 +125,19 @@ def chain(ending, reward=1.0):
 CHAIN = 3
 
 
+def cut_short(ending):
+    """State 0 pays nothing and leads to 1; state 1 pays 1 and leads to itself, but ends there.
+
+    Where that is truncation, V(1) = 1 / (1 - discount): the state that the last step led to is
+    worth more than the one that the next episode starts in.
+    """
+    return table(
+        reward=np.array([[0], [1], [0], [0]]),
+        following=np.array([[1], [1], [0], [0]]),
+        ending=np.array([[GOES_ON], [ending], [ending], [ending]]),
+    )
+
+
 def stack(*tables):
     """Tables as the tasks of a family, leaves lead with their number."""
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *tables)
@@ -170,4 +183,15 @@ def random_params(network, seed=0, scale=0.5):
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     return jax.tree.map(
         lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32), shapes
+    )
+
+
+def make_agent(ppo, seed=0, scale=0.1):
+    """An agent to start from: a policy near chance, statistics of returns untouched."""
+    num_tasks = ppo.critic.num_tasks
+    return Agent(
+        random_params(ppo.policy, seed, scale),
+        random_params(ppo.critic, seed + 1, scale),
+        jnp.zeros(num_tasks),
+        jnp.ones(num_tasks),
     )

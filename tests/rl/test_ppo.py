@@ -15,7 +15,9 @@ from tests.rl.probes import (
     TRUNCATES,
     chain,
     constant_reward,
+    cut_short,
     delayed_reward,
+    make_agent,
     make_ppo,
     pays_action,
     stack,
@@ -28,12 +30,9 @@ ONLY_FIRST = share_environments(jnp.array([0]), CONFIG.num_envs)
 ONLY_SECOND = share_environments(jnp.array([1]), CONFIG.num_envs)
 NOW = jnp.zeros(())
 
-fresh_agent = jax.jit(make_ppo().init_agent)
-
 
 def start(ppo, tasks, task_index=BOTH, seed=0):
-    agent_key, key = jax.random.split(jax.random.key(seed))
-    return ppo.init(fresh_agent(agent_key), tasks, task_index, key)
+    return ppo.init(make_agent(ppo, seed), tasks, task_index, jax.random.key(seed))
 
 
 def train(ppo, tasks, task_index=BOTH, num_updates=60, seed=0):
@@ -64,7 +63,10 @@ def values(ppo, agent, task):
 
 @pytest.fixture(scope="module")
 def ppo():
-    return make_ppo()
+    """The algorithm, its update compiled."""
+    ppo = make_ppo()
+    train(ppo, stack(constant_reward(0.0), constant_reward(0.0)), num_updates=1)
+    return ppo
 
 
 def test_critic_learns_each_tasks_constant(ppo):
@@ -101,6 +103,17 @@ def test_truncation_bootstraps_and_termination_does_not(ppo):
     np.testing.assert_allclose(values(ppo, agent, 1)[:CHAIN], finite, atol=0.1)
 
 
+def test_bootstraps_from_where_the_episode_stood_not_from_its_reset(ppo):
+    probes = (cut_short(TRUNCATES), cut_short(TERMINATES))
+    agent, _ = train(ppo, stack(*probes), num_updates=120)
+    even = np.full((STATES, ACTIONS), 1 / ACTIONS)
+    for task, probe in enumerate(probes):
+        expected = true_values(probe, even, CONFIG.discount)[:2]
+        np.testing.assert_allclose(values(ppo, agent, task)[:2], expected, atol=0.25)
+    # From the reset observation, state 0, the first task would be worth 2.2 and 2.8.
+    np.testing.assert_allclose(true_values(probes[0], even, CONFIG.discount)[:2], [4, 5])
+
+
 def test_opposite_tasks_are_solved_apart_and_not_together(ppo):
     tasks = stack(pays_action(0), pays_action(1))
     agent, together = train(ppo, tasks)
@@ -130,12 +143,22 @@ def test_metrics_equal_hand_count_across_updates(ppo):
         assert 0 <= float(metrics.ratio_clipped) <= 1
 
 
+def test_fresh_agent(ppo):
+    shapes = jax.eval_shape(ppo.init_agent, jax.random.key(0))
+    expected = jax.eval_shape(lambda: make_agent(ppo))
+    assert jax.tree.structure(shapes) == jax.tree.structure(expected)
+    assert [s.shape for s in jax.tree.leaves(shapes)] == [
+        s.shape for s in jax.tree.leaves(expected)
+    ]
+    mean, deviation = jax.jit(lambda key: ppo.init_agent(key)[2:])(jax.random.key(0))
+    np.testing.assert_array_equal(mean, [0.0, 0.0])
+    np.testing.assert_array_equal(deviation, [1.0, 1.0])
+
+
 def test_value_statistics_follow_returns(ppo):
     # One-step episodes: the critic's target is the reward itself, whatever the critic says.
     tasks = stack(pays_action(1), constant_reward(3.0))
     state = start(ppo, tasks)
-    np.testing.assert_array_equal(state.agent.return_mean, [0.0, 0.0])
-    np.testing.assert_array_equal(state.agent.return_deviation, [1.0, 1.0])
     mean = deviation = None
     for update in range(3):
         state, metrics = ppo.update(state, tasks, BOTH, NOW)
@@ -214,6 +237,7 @@ def test_learning_rate_falls_to_a_tenth(ppo):
     assert moved(0.8) / moved(1.0) == pytest.approx((1 - 0.9 * 0.8) / 0.1, rel=0.1)
 
 
+@pytest.mark.slow  # a second update to compile
 class TestDeadSteps:
     """Steps that only reset: whatever they hold must change nothing."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from pgx_jax.envs.cartpole import cartpole
 from pgx_jax.networks.policies import CategoricalPolicy, Critic
-from pgx_jax.rl.ppo import PPO, Agent, PPOConfig
+from pgx_jax.rl.ppo import PPO, PPOConfig
 from pgx_jax.rl.transitions import collect_transitions
 from tests.rl.probes import (
     CONFIG,
@@ -16,25 +16,14 @@ from tests.rl.probes import (
     TRUNCATES,
     chain,
     delayed_reward,
+    make_agent,
     make_ppo,
-    random_params,
     stack,
 )
 from tests.rl.reference import advantages_by_loop, cartpole_physics, cartpole_step
 
 TASKS, STEPS, ENVS = 3, 58, 4
 LENGTH = 15  # steps of each environment: the first multiple of 4 from 58 on is 60
-
-
-def agent_of(ppo):
-    """An agent with arbitrary parameters."""
-    num_tasks = ppo.critic.num_tasks
-    return Agent(
-        random_params(ppo.policy, 1),
-        random_params(ppo.critic, 2),
-        jnp.zeros(num_tasks),
-        jnp.ones(num_tasks),
-    )
 
 
 class TestCartPole:
@@ -50,7 +39,7 @@ class TestCartPole:
 
     @pytest.fixture(scope="class")
     def agent(self, ppo):
-        return agent_of(ppo)
+        return make_agent(ppo, scale=0.5)
 
     @pytest.fixture(scope="class")
     def collected(self, ppo, tasks, agent):
@@ -128,7 +117,7 @@ class TestDeadSteps:
     @pytest.fixture(scope="class")
     def collected(self):
         ppo = make_ppo(dead_steps=True)
-        agent = agent_of(ppo)
+        agent = make_agent(ppo, scale=0.5)
         agent = agent._replace(
             critic=jax.tree.map(jnp.zeros_like, agent.critic),  # V is each task's mean, everywhere
             return_mean=jnp.array(self.MEANS),
