@@ -53,6 +53,8 @@ class Run:
     """Relative parameter distance of the adapted policies."""
     score_episodes: int | None = None
     """Episodes per subset and member task."""
+    affinity: str | None = None
+    """How scores become an affinity: additive, pair or subset."""
     meta_steps: int | None = None
     """Environment steps of meta-training."""
     group_steps: int | None = None

@@ -137,7 +137,7 @@ def group_tasks(
         key=rollout_key,
         batch_size=rollout_batch_size,
     )
-    affinity = task_affinity(scores, subsets)
+    affinity = task_affinity(scores, subsets, reduce="additive")
     grouping = cluster_tasks(
         affinity, num_groups, scores=scores, subsets=subsets, max_groups=max_groups
     )

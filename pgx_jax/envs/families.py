@@ -69,5 +69,5 @@ def unknown_name(what: str, name: str, known: object) -> str:
     """Message for an unknown name, with the nearest known one."""
     names = sorted(known)  # type: ignore[call-overload]
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f'; did you mean "{nearest[0]}"?' if nearest else ""
+    hint = f'; did you mean "{nearest[0]}"?' if nearest else "."
     return f'unknown {what} "{name}"{hint} Known: {", ".join(names)}'

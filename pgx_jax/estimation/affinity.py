@@ -1,4 +1,13 @@
-"""Scores of tasks over subsets, averaged into a task-affinity matrix."""
+"""Scores of tasks over subsets, turned into a task-affinity matrix.
+
+Differences from the paper (PolicyGradEx, arXiv 2511.12779):
+
+1. Scores are standardised per task first, because returns of different tasks have different
+   units.
+2. Beside the mean over the subsets that hold a pair there is the effect of one task on the other
+   with the rest of the subset accounted for (``additive``). A pair is in few subsets, and the
+   mean over these is moved by who else happens to be in them.
+"""
 
 from functools import partial
 from typing import Literal
@@ -10,36 +19,41 @@ from jax import Array
 
 from pgx_jax.estimation import checks
 
+REDUCTIONS = ("pair", "subset", "additive")
+
 
 def task_affinity(
     scores: Array,
     subsets: Array,
     *,
     standardise: bool = True,
-    reduce: Literal["pair", "subset"] = "pair",
+    reduce: Literal["pair", "subset", "additive"] = "pair",
 ) -> Array:
-    """Mean score over the subsets that hold both tasks.
+    """How much two tasks gain from being adapted to together.
 
         U_ij = mean over S ∋ i, j of  (f_i(S) + f_j(S)) / 2          (``reduce="pair"``)
         U_ij = mean over S ∋ i, j of  mean over l ∈ S of f_l(S)      (``reduce="subset"``)
+        U_ij = (b_ij + b_ji) / 2,  where over S ∋ i     f_i(S) ≈ a_i + Σ_{j ∈ S, j ≠ i} b_ij
+        by least squares with a ridge of one subset            (``reduce="additive"``)
 
     Args:
         scores: float[m, n], f_i(S), higher is better; read only where the task is in the subset.
         subsets: bool[m, n].
         standardise: bring every task's scores to mean 0, deviation 1 over its subsets first,
             because returns of different tasks have different units.
-        reduce: which of the two means.
+        reduce: which of the three. "additive" has the least noise where every task is in more
+            than n subsets.
 
     Returns:
-        float[n, n], symmetric. The diagonal averages over all the subsets that hold the task.
+        float[n, n], symmetric. The diagonal averages over all the subsets that hold the task; for
+        "additive" it is 0.
 
     Raises:
         ValueError: a shape differs, a score of a member is not finite, or two tasks are never
             in one subset together (under ``jit`` such a pair is NaN, for want of a way to raise).
 
     Reference:
-        PolicyGradEx (arXiv 2511.12779), equation for U; differences: the standardisation, and
-        ``reduce="pair"`` beside the paper's score.
+        PolicyGradEx (arXiv 2511.12779), equation for U.
     """
     if scores.shape != subsets.shape:
         raise ValueError(
@@ -47,8 +61,8 @@ def task_affinity(
             "both must be [num_subsets, num_tasks]"
         )
     checks.check_subsets(subsets, scores.shape[-1])
-    if reduce not in ("pair", "subset"):
-        raise ValueError(f'reduce is {reduce!r}; it must be "pair" or "subset"')
+    if reduce not in REDUCTIONS:
+        raise ValueError(f"reduce is {reduce!r}; it must be one of {', '.join(REDUCTIONS)}")
     if checks.is_concrete(scores, subsets):
         _check_values(np.asarray(scores), np.asarray(subsets))
     return _task_affinity(scores, subsets, standardise=standardise, reduce=reduce)
@@ -79,6 +93,9 @@ def _task_affinity(scores: Array, subsets: Array, *, standardise: bool, reduce: 
     kept = standardise_scores(scores, subsets) if standardise else jnp.where(subsets, scores, 0.0)
     matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     counts = matmul(member.T, member)
+    if reduce == "additive":
+        effects = jax.vmap(_effects, in_axes=(1, 1, None))(kept, member, member)
+        return jnp.where(counts > 0, (effects + effects.T) / 2, jnp.nan)
     if reduce == "pair":
         one_sided = matmul(kept.T, member)
         total = (one_sided + one_sided.T) / 2
@@ -86,6 +103,16 @@ def _task_affinity(scores: Array, subsets: Array, *, standardise: bool, reduce: 
         mean = kept.sum(axis=1, keepdims=True) / member.sum(axis=1, keepdims=True)
         total = matmul((mean * member).T, member)
     return total / counts
+
+
+def _effects(scores: Array, held: Array, member: Array) -> Array:
+    """Effect of each task on the scores [m] of one task, over the subsets that hold it; [n]."""
+    count = jnp.maximum(held.sum(), 1)
+    centred = held[:, None] * (member - (held @ member / count)[None, :])
+    response = held * (scores - (held @ scores) / count)
+    matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    gram = matmul(centred.T, centred) + jnp.eye(member.shape[1], dtype=member.dtype)
+    return jnp.linalg.solve(gram, matmul(centred.T, response))
 
 
 def _check_values(scores: np.ndarray, subsets: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgx_jax.envs.families import FAMILIES, unknown_name
+from pgx_jax.estimation.affinity import REDUCTIONS
 from pgx_jax.estimation.scores import KINDS
 from pgx_jax.rl.ppo import PPOConfig
 
@@ -24,8 +25,6 @@ class RunConfig:
         ppo: settings of PPO.
         meta_steps: environment steps of meta-training.
         num_steps: T, transitions per task for the features.
-        feature_gae_lambda: λ of the features' advantages; below PPO's, because mean gradients of
-            like tasks agree far better so.
         dim: d, projection dimension.
         num_subsets: m.
         subset_size: tasks in a subset.
@@ -33,6 +32,7 @@ class RunConfig:
         score: policy evaluation algorithm, one of ``KINDS``.
         rho: relative parameter distance |θ_S - θ*| / |θ*| of the adapted policies.
         score_episodes: episodes per subset and member task, for rollout scores.
+        affinity: how scores become an affinity, one of ``REDUCTIONS``.
         num_groups: k; None chooses it on held-out subsets.
         max_groups: largest k that the automatic choice considers.
         group_steps: environment steps of group training, shared among groups by their tasks.
@@ -51,14 +51,14 @@ class RunConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     meta_steps: int = 256_000
     num_steps: int = 8192
-    feature_gae_lambda: float = 0.8
     dim: int = 400
     num_subsets: int = 200
     subset_size: int = 4
     l2: float = 1e-2
     score: str = "rollout"
     rho: float = 0.1
-    score_episodes: int = 16
+    score_episodes: int = 8
+    affinity: str = "additive"
     num_groups: int | None = None
     max_groups: int = 6
     group_steps: int = 1_000_000
@@ -92,7 +92,6 @@ _CARTPOLE: dict[str, dict[str, Any]] = {
 # improving tells the tasks apart, one at the maximal return does not.
 _CARTPOLE_NATURAL: dict[str, Any] = {
     "meta_steps": 120_000,
-    "score_episodes": 8,
     "group_steps": 500_000,
 }
 
@@ -168,6 +167,8 @@ def check_config(config: RunConfig) -> None:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be positive")
     if config.score not in KINDS:
         raise ValueError(unknown_name("score", config.score, KINDS))
+    if config.affinity not in REDUCTIONS:
+        raise ValueError(unknown_name("affinity", config.affinity, REDUCTIONS))
     if config.ppo.num_envs < config.num_tasks:
         raise ValueError(
             f"ppo.num_envs is {config.ppo.num_envs} for {config.num_tasks} tasks; take at least "

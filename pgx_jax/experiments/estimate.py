@@ -78,11 +78,10 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
             stage_key(config, "transitions"),
             num_tasks=num_tasks,
             num_steps=config.num_steps,
-            gae_lambda=config.feature_gae_lambda,
         )
         return Outcome(collected._asdict(), num_tasks * config.num_steps)
 
-    settings = config_fields(config, "seed", "num_steps", "feature_gae_lambda")
+    settings = config_fields(config, "seed", "num_steps")
     tree = runner.run("transitions", settings, ["meta"], transitions).tree
     data = jax.tree.map(jnp.asarray, Transitions(**tree))
     data = data._replace(advantage=standardise_advantage(data.advantage, data.mask))
@@ -153,9 +152,11 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
     values = runner.run("scores", settings, ["fits"], scores).tree["scores"]
 
     def affinity(_: Advance) -> Outcome:
-        return Outcome({"affinity": task_affinity(jnp.asarray(values), drawn)})
+        reduce: Any = config.affinity
+        return Outcome({"affinity": task_affinity(jnp.asarray(values), drawn, reduce=reduce)})
 
-    matrix = runner.run("affinity", {}, ["scores"], affinity).tree["affinity"]
+    settings = config_fields(config, "affinity")
+    matrix = runner.run("affinity", settings, ["scores"], affinity).tree["affinity"]
 
     def grouping(_: Advance) -> Outcome:
         result = cluster_tasks(

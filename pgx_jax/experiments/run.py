@@ -13,8 +13,8 @@ from pgx_jax.envs.families import make_family
 from pgx_jax.experiments.compare import METHODS, Comparison, compare_methods
 from pgx_jax.experiments.config import RunConfig, check_config, config_fields
 from pgx_jax.experiments.estimate import estimate_groups
-from pgx_jax.experiments.page import render_page
 from pgx_jax.experiments.progress import Progress
+from pgx_jax.experiments.report.page import render_page
 from pgx_jax.experiments.stages import StageRunner
 from pgx_jax.experiments.store import check_output_folder, write_atomically
 from pgx_jax.grouping import import_cvxpy
@@ -148,6 +148,11 @@ def make_report(
             "method_labels": comparison.labels,
             "num_params": comparison.num_params,
         }
+        if known_groups is not None:
+            report["method_adjusted_rand_index"] = {
+                name: adjusted_rand_index(known_groups, np.asarray(found))
+                for name, found in comparison.labels.items()
+            }
     else:
         spent = {name: done[name].env_steps for name in ("meta", "transitions", "scores")}
         report |= {

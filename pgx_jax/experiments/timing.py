@@ -28,24 +28,31 @@ class Seconds:
 
 
 class CompileClock:
-    """Adds up JAX's own reports of compile time; one per run."""
+    """Listens to JAX's own reports of compile time; one per run."""
 
     def __init__(self) -> None:
         """Start listening."""
-        self.seconds = 0.0
+        self._intervals: list[tuple[float, float]] = []
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
     def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         del kwargs
-        if event in _COMPILE_EVENTS:
-            self.seconds += duration_secs
+        if event not in _COMPILE_EVENTS:
+            return
+        end = time.monotonic()
+        start = end - duration_secs
+        # A trace reports the traces within it too; these ended earlier and count once.
+        while self._intervals and self._intervals[-1][0] >= start:
+            self._intervals.pop()
+        self._intervals.append((start, end))
 
     @contextmanager
     def measure(self) -> Iterator[Seconds]:
         """Yields ``Seconds``, filled when the block ends."""
         result = Seconds()
-        started, compiled = time.monotonic(), self.seconds
+        self._intervals.clear()
+        started = time.monotonic()
         yield result
         result.total = time.monotonic() - started
-        # Nested traces report their time twice; compiling cannot outlast the stage.
-        result.compile = min(self.seconds - compiled, result.total)
+        compiling = sum(end - max(start, started) for start, end in self._intervals)
+        result.compile = min(compiling, result.total)

@@ -56,6 +56,20 @@ class PPOConfig:
     max_grad_norm: float = 0.5
     value_decay: float = 0.9
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where a setting is outside its range."""
+        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.num_minibatches > self.steps_per_update:
+            raise ValueError(
+                f"num_minibatches is {self.num_minibatches}; an update has only "
+                f"{self.steps_per_update} samples (num_envs * num_steps)"
+            )
+        for name in ("discount", "gae_lambda", "value_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+
     @property
     def steps_per_update(self) -> int:
         """Environment steps that one update takes."""
@@ -69,7 +83,7 @@ class Agent(NamedTuple):
         policy: θ.
         critic: parameters of V.
         return_mean: float[n], running mean of each task's returns.
-        return_deviation: float[n], running standard deviation.
+        return_deviation: float[n], running standard deviation; 0 until the task is seen.
     """
 
     policy: Any
@@ -148,7 +162,7 @@ class PPO:
             self.policy.init(policy_key),
             self.critic.init(critic_key),
             jnp.zeros(num_tasks),
-            jnp.ones(num_tasks),
+            jnp.zeros(num_tasks),
         )
 
     def init(self, agent: Agent, tasks: Any, task_index: Array, key: Array) -> PPOState:
@@ -210,19 +224,12 @@ class PPO:
         return PPOState(agent, optimiser, rollout_state, key), metrics
 
     def advantages(
-        self,
-        agent: Agent,
-        trajectory: Trajectory,
-        task_index: Array,
-        *,
-        gae_lambda: float | None = None,
+        self, agent: Agent, trajectory: Trajectory, task_index: Array
     ) -> tuple[Array, Array]:
-        """Advantages and values of a trajectory in reward units, float[T, B] each; 0 if masked.
-
-        ``gae_lambda`` replaces the configuration's λ where it is given.
-        """
+        """Advantages and values of a trajectory in reward units, float[T, B] each; 0 if masked."""
         task = jnp.broadcast_to(task_index, trajectory.step.reward.shape)
         mean, deviation = agent.return_mean[task], agent.return_deviation[task]
+        deviation = jnp.where(deviation > 0, deviation, 1.0)
 
         def value_of(observation: Array) -> Array:
             return mean + deviation * self.critic.value(agent.critic, observation, task)
@@ -235,7 +242,7 @@ class PPO:
             trajectory.step.terminated,
             trajectory.step.done,
             discount=self.config.discount,
-            gae_lambda=self.config.gae_lambda if gae_lambda is None else gae_lambda,
+            gae_lambda=self.config.gae_lambda,
         )
         valid = trajectory.step.valid
         return _zero_unless(valid, advantage), _zero_unless(valid, value)
@@ -249,14 +256,16 @@ class PPO:
         weight = valid.astype(jnp.float32)
         target = advantage + value
         mean, deviation, seen = _task_moments(target, weight, task_index, self.critic.num_tasks)
-        decay = jnp.where(seen & (agent.return_deviation != 1.0), self.config.value_decay, 0.0)
+        known = agent.return_deviation > 0
+        decay = jnp.where(seen & known, self.config.value_decay, 0.0)
         decay = jnp.where(seen, decay, 1.0)
         agent = agent._replace(
             return_mean=decay * agent.return_mean + (1 - decay) * mean,
             return_deviation=decay * agent.return_deviation
             + (1 - decay) * jnp.maximum(deviation, 1e-3),
         )
-        target = (target - agent.return_mean[task]) / agent.return_deviation[task]
+        scale = jnp.where(agent.return_deviation > 0, agent.return_deviation, 1.0)
+        target = (target - agent.return_mean[task]) / scale[task]
         mean, deviation, _ = _task_moments(advantage, weight, task_index, self.critic.num_tasks)
         advantage = (advantage - mean[task]) / jnp.maximum(deviation[task], 1e-6)
         batch = _Batch(

@@ -12,7 +12,7 @@ from pgx_jax.rl.rollout import rollout, start_rollout, tasks_of
 from pgx_jax.types import Transitions
 
 
-@partial(jax.jit, static_argnames=("ppo", "num_tasks", "num_steps", "envs_per_task", "gae_lambda"))
+@partial(jax.jit, static_argnames=("ppo", "num_tasks", "num_steps", "envs_per_task"))
 def collect_transitions(
     ppo: PPO,
     agent: Agent,
@@ -22,7 +22,6 @@ def collect_transitions(
     num_tasks: int,
     num_steps: int,
     envs_per_task: int = 16,
-    gae_lambda: float | None = None,
 ) -> Transitions:
     """``num_steps`` transitions of each task under the sampled policy.
 
@@ -34,8 +33,6 @@ def collect_transitions(
         num_tasks: n.
         num_steps: T, transitions kept per task.
         envs_per_task: environments that share them; episodes start afresh in each.
-        gae_lambda: λ of the advantages; None takes the one of PPO. A lower one has less
-            variance, and so tells tasks apart with fewer transitions.
 
     Returns:
         Leaves [n, T, ...]. Advantages are generalised advantage estimates in reward units. The
@@ -50,7 +47,7 @@ def collect_transitions(
     _, trajectory = rollout(
         ppo.environment, ppo.policy, agent.policy, state, env_tasks, rollout_key, length
     )
-    advantage, _ = ppo.advantages(agent, trajectory, task_index, gae_lambda=gae_lambda)
+    advantage, _ = ppo.advantages(agent, trajectory, task_index)
 
     def per_task(leaf: Array) -> Array:
         """[time, n * envs, ...] -> [n, T, ...]."""

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
 
-from pgx_jax.estimation import random_subsets, standardise_scores, task_affinity
+from pgx_jax.estimation import balanced_subsets, random_subsets, standardise_scores, task_affinity
+from pgx_jax.estimation.affinity import REDUCTIONS
 from tests.estimation.precision import strict_x64
 
 NUM_TASKS, NUM_SUBSETS = 6, 40
@@ -20,6 +22,16 @@ def draw_scores(seed):
     return np.where(SUBSETS, scores, np.nan).astype(np.float32)
 
 
+def ridge_effects(scores, subsets, task):
+    """Ridge regression of a task's scores on who else is in the subset, intercept unpenalised."""
+    rows = subsets[:, task]
+    others = np.arange(subsets.shape[1]) != task
+    model = Ridge(alpha=1.0).fit(subsets[rows][:, others].astype(float), scores[rows, task])
+    effects = np.zeros(subsets.shape[1])
+    effects[others] = model.coef_
+    return effects
+
+
 def loop_affinity(scores, subsets, *, standardise, reduce):
     scores = np.array(scores, np.float64)
     num_tasks = subsets.shape[1]
@@ -28,6 +40,9 @@ def loop_affinity(scores, subsets, *, standardise, reduce):
             mine = scores[subsets[:, task], task]
             scores[:, task] = (scores[:, task] - mine.mean()) / mine.std()
     affinity = np.zeros((num_tasks, num_tasks))
+    if reduce == "additive":
+        effects = np.stack([ridge_effects(scores, subsets, task) for task in range(num_tasks)])
+        return (effects + effects.T) / 2
     for i in range(num_tasks):
         for j in range(num_tasks):
             values = []
@@ -39,7 +54,7 @@ def loop_affinity(scores, subsets, *, standardise, reduce):
     return affinity
 
 
-@pytest.mark.parametrize("reduce", ["pair", "subset"])
+@pytest.mark.parametrize("reduce", REDUCTIONS)
 @pytest.mark.parametrize("standardise", [True, False])
 def test_equals_a_loop(standardise, reduce):
     scores = draw_scores(0)
@@ -50,7 +65,7 @@ def test_equals_a_loop(standardise, reduce):
     np.testing.assert_allclose(affinity, affinity.T, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("reduce", ["pair", "subset"])
+@pytest.mark.parametrize("reduce", REDUCTIONS)
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 2**31 - 1), order=st.permutations(range(NUM_TASKS)))
 def test_names_of_tasks_do_not_matter(reduce, seed, order):
@@ -96,7 +111,7 @@ def test_a_task_whose_score_never_changes_is_neutral():
     np.testing.assert_array_equal(task_affinity(scores, SUBSETS), 0)
 
 
-@pytest.mark.parametrize("reduce", ["pair", "subset"])
+@pytest.mark.parametrize("reduce", REDUCTIONS)
 def test_under_jit(reduce):
     scores = draw_scores(1)
     jitted = jax.jit(lambda *data: task_affinity(*data, reduce=reduce))
@@ -155,7 +170,31 @@ def test_bad_arguments():
         task_affinity(scores[:, :5], SUBSETS)
     with pytest.raises(TypeError, match="subsets has dtype float32; expected bool"):
         task_affinity(scores, SUBSETS.astype(np.float32))
-    with pytest.raises(ValueError, match='reduce is \'mean\'; it must be "pair" or "subset"'):
+    with pytest.raises(ValueError, match="reduce is 'mean'; it must be one of pair, subset, additive"):
         task_affinity(scores, SUBSETS, reduce="mean")
     with pytest.raises(ValueError, match=r"subsets \[7\] hold no task; drop these rows"):
         task_affinity(scores, SUBSETS & (np.arange(NUM_SUBSETS) != 7)[:, None])
+
+
+def test_additive_recovers_planted_effects():
+    rng = np.random.default_rng(0)
+    num_tasks = 8
+    subsets = np.asarray(balanced_subsets(jax.random.key(3), num_tasks, 4, num_subsets=400))
+    effects = rng.normal(size=(num_tasks, num_tasks))
+    effects = effects + effects.T
+    np.fill_diagonal(effects, 0)
+    # Only differences between partners can be told: every subset has the same number of them.
+    scores = subsets @ effects.T + rng.normal(size=num_tasks)
+    found = task_affinity(
+        jnp.asarray(scores, jnp.float32), subsets, standardise=False, reduce="additive"
+    )
+    off = ~np.eye(num_tasks, dtype=bool)
+    centred = effects - effects.sum(axis=1, keepdims=True) / (num_tasks - 1)
+    np.fill_diagonal(centred, 0)
+    expected = (centred + centred.T) / 2
+    np.testing.assert_allclose(np.asarray(found)[off], expected[off], atol=0.05)
+    averaged = np.asarray(task_affinity(jnp.asarray(scores, jnp.float32), subsets))
+    assert (
+        np.corrcoef(found[off], expected[off])[0, 1]
+        > np.corrcoef(averaged[off], expected[off])[0, 1]
+    )

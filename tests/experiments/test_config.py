@@ -35,7 +35,7 @@ def test_none_leaves_the_presets_value():
     ("environment", "preset", "message"),
     [
         ("cartpol", "default", 'unknown environment "cartpol"; did you mean "cartpole"'),
-        ("zzz", "default", 'unknown environment "zzz" Known: cartpole'),
+        ("zzz", "default", 'unknown environment "zzz". Known: cartpole'),
         ("cartpole", "defualt", 'unknown preset "defualt"; did you mean "default"'),
     ],
 )

@@ -193,5 +193,5 @@ def make_agent(ppo, seed=0, scale=0.1):
         random_params(ppo.policy, seed, scale),
         random_params(ppo.critic, seed + 1, scale),
         jnp.zeros(num_tasks),
-        jnp.ones(num_tasks),
+        jnp.zeros(num_tasks),
     )

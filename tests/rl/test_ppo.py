@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgx_jax.rl.ppo import PPO, share_environments
+from pgx_jax.rl.ppo import PPO, PPOConfig, share_environments
 from tests.rl.probes import (
     ACTIONS,
     CHAIN,
@@ -152,7 +152,7 @@ def test_fresh_agent(ppo):
     ]
     mean, deviation = jax.jit(lambda key: ppo.init_agent(key)[2:])(jax.random.key(0))
     np.testing.assert_array_equal(mean, [0.0, 0.0])
-    np.testing.assert_array_equal(deviation, [1.0, 1.0])
+    np.testing.assert_array_equal(deviation, [0.0, 0.0])  # not seen yet
 
 
 def test_value_statistics_follow_returns(ppo):
@@ -178,7 +178,7 @@ def test_tasks_left_out_keep_their_statistics(ppo):
     tasks = stack(constant_reward(2.0), constant_reward(3.0))
     state = start(ppo, tasks, ONLY_SECOND)
     agent = state.agent._replace(
-        return_mean=jnp.array([5.0, 0.0]), return_deviation=jnp.array([4.0, 1.0])
+        return_mean=jnp.array([5.0, 0.0]), return_deviation=jnp.array([4.0, 0.0])
     )
     state, metrics = ppo.update(state._replace(agent=agent), tasks, ONLY_SECOND, NOW)
     np.testing.assert_allclose(state.agent.return_mean, [5.0, 3.0], atol=1e-5)
@@ -293,3 +293,16 @@ class TestShareEnvironments:
     def test_too_few_environments(self):
         with pytest.raises(ValueError, match="num_envs is 2 for 3 tasks"):
             share_environments(jnp.arange(3), 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_envs": 0}, "num_envs is 0; it must be at least 1"),
+        ({"num_envs": 2, "num_steps": 2, "num_minibatches": 5}, "num_minibatches is 5"),
+        ({"discount": 1.5}, r"discount is 1\.5; it must be between 0 and 1"),
+    ],
+)
+def test_settings_outside_their_range(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PPOConfig(**settings)

@@ -1,0 +1,1 @@
+"""The page of a run: tables and figures of what it found."""
