@@ -4,14 +4,16 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
-from pgx_jax.experiments import plots
-from pgx_jax.experiments.page import render_page
+from pgx_jax.estimation.affinity import REDUCTIONS
+from pgx_jax.experiments.report import costs, curves, grouping, scores, style
+from pgx_jax.experiments.report.page import render_page
 
 METHODS = {
     "policygradex": "PolicyGradEx groups",
@@ -61,7 +63,7 @@ def fake_run(
     meta_steps = 2 * updates * STEPS_PER_UPDATE
     spent = {"meta": meta_steps, "transitions": num_tasks * 8192, "scores": 150_000}
     rows = fake_rows("meta", names, [0] * num_tasks, [2 * updates], 20, 170, rng)
-    scores, env_steps, num_params = {}, {}, {}
+    reached, env_steps, num_params = {}, {}, {}
     for method, groups in method_labels.items() if compared else ():
         paid = {} if method == "parameter_matched_policy" else {"meta": meta_steps}
         if method in ("policygradex", "gradient_similarity_grouping"):
@@ -76,11 +78,11 @@ def fake_run(
         paid["training"] = sum(counts) * STEPS_PER_UPDATE
         paid["selection"] = len(counts) * 12_345 if len(counts) > 1 else 0
         env_steps[method] = {**paid, "total": sum(paid.values())}
-        scores[method] = fake_scores(names, num_test_tasks, end, rng)
+        reached[method] = fake_scores(names, num_test_tasks, end, rng)
         policies = num_groups if method == "parameter_matched_policy" else len(counts)
         num_params[method] = policies * 8898
     stages = ["meta", "transitions", "features", "subsets", "fits", "scores", "affinity"]
-    stages += ["grouping", *(f"{kind}/{name}" for name in scores for kind in ("train", "evaluate"))]
+    stages += ["grouping", *(f"{kind}/{one}" for one in reached for kind in ("train", "evaluate"))]
     candidates = range(1, max(min(6, num_tasks - 1), num_groups) + 1)
     report = {
         "environment": "cartpole-planted",
@@ -123,7 +125,7 @@ def fake_run(
             "test_episodes": 16,
             "selection_episodes": 4,
         },
-        "scores": scores,
+        "scores": reached,
     }
     if compared:
         report |= {
@@ -233,25 +235,66 @@ class Page(HTMLParser):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leaves the figures out, where a test reads text only."""
-    monkeypatch.setattr(plots, "data_uri", lambda figure: "data:,")
+    monkeypatch.setattr(style, "data_uri", lambda figure: "data:,")
 
 
+HOSTILE = [
+    "<script>alert(1)</script>",
+    'a "quoted" & <b>bold</b> name',
+    "money $x_{1$ -- \\frac{",
+    "_hidden\n\x07 " + "long " * 30,
+]
 CASES = {
     "default": {},
-    "one group": {"num_tasks": 5, "num_groups": 1},
-    "every task alone": {"num_tasks": 5, "num_groups": 5, "automatic": False},
-    "two tasks": {"num_tasks": 2, "num_groups": 1, "known": False, "num_test_tasks": 1},
-    "grouping only": {"compared": False},
-    "smoke": {"num_tasks": 14, "preset": "smoke", "updates": 1, "num_test_tasks": 6},
+    "smoke, one group": {
+        "num_tasks": 14,
+        "num_groups": 1,
+        "preset": "smoke",
+        "updates": 1,
+        "num_test_tasks": 6,
+    },
+    "hostile, every task alone": {
+        "num_tasks": 4,
+        "num_groups": 4,
+        "automatic": False,
+        "names": HOSTILE,
+        "updates": 5,
+    },
+    "two tasks": {
+        "num_tasks": 2,
+        "num_groups": 1,
+        "known": False,
+        "num_test_tasks": 1,
+        "updates": 5,
+    },
+    "grouping only": {"num_tasks": 3, "num_groups": 2, "compared": False, "updates": 5},
     "fifty tasks": {"num_tasks": 50, "num_groups": 7, "automatic": False, "updates": 5},
 }
 
 
+@pytest.fixture(scope="module")
+def rendered():
+    """Report, rows and page text of a case, rendered once; tests leave them as they are."""
+
+    @cache
+    def render(case):
+        report, rows = fake_run(**CASES[case])
+        if report["task_names"] == HOSTILE:
+            report["environment"] = report["device"] = "<img src=x onerror=alert(1)>"
+            report["config"]["<i>"] = "</code><script>"
+            report["solver_status"] = "<i>optimal</i>"
+        before = copy.deepcopy((report, rows))
+        text = render_page(report, rows)
+        assert (report, rows) == before
+        return report, rows, text
+
+    return render
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_page_holds_what_it_must(case):
+def test_page_holds_what_it_must(case, rendered):
     options = CASES[case]
-    report, rows = fake_run(**options)
-    text = render_page(report, rows)
+    report, _, text = rendered(case)
     page = Page(text)
     words = page.text
 
@@ -267,7 +310,7 @@ def test_page_holds_what_it_must(case):
         links = re.findall(r'href="([^"]*)"', svg)
         assert all(link.startswith(("#", "data:")) for link in links)
     for name in report["task_names"]:
-        assert name in words
+        assert re.sub(r"\s+", " ", name) in words
     assert ("scores" in page.ids) == compared
     assert ("stopped at the groups" in words) == (not compared)
     assert ("smoke preset" in words) == (report["preset"] == "smoke")
@@ -284,31 +327,18 @@ def test_page_holds_what_it_must(case):
         assert f"{report['num_params'][method]:,}" in words
 
 
-def test_page_is_the_same_from_json_and_under_any_matplotlibrc():
+def test_page_is_the_same_from_json_and_under_any_matplotlibrc(rendered):
     import matplotlib
 
-    report, rows = fake_run(num_tasks=3, num_groups=2, compared=False, updates=5)
-    before = copy.deepcopy(report)
-    text = render_page(report, rows)
-    assert report == before
+    report, rows, text = rendered("grouping only")
     theirs = {"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "none"}
     with matplotlib.rc_context(theirs):
         assert render_page(json.loads(json.dumps(report)), json.loads(json.dumps(rows))) == text
         assert matplotlib.rcParams["font.size"] == 30
 
 
-def test_names_are_escaped():
-    hostile = [
-        "<script>alert(1)</script>",
-        'a "quoted" & <b>bold</b> name',
-        "money $x_{1$ -- \\frac{",
-        "_hidden\n\x07 " + "long " * 30,
-    ]
-    report, rows = fake_run(num_tasks=4, num_groups=2, names=hostile, updates=5)
-    report["environment"] = report["device"] = "<img src=x onerror=alert(1)>"
-    report["config"]["<i>"] = "</code><script>"
-    report["solver_status"] = "<i>optimal</i>"
-    text = render_page(report, rows)
+def test_names_are_escaped(rendered):
+    _, _, text = rendered("hostile, every task alone")
     page = Page(text)
     assert not {"script", "i"} & set(page.tags)
     assert "<script" not in text.lower()
@@ -366,6 +396,43 @@ def test_missing_tasks_are_counted_in_the_caption():
     assert "meta-training: 1 task without any episode left out" in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "entry", "unit"),
+    [
+        ("additive", "effect of one task on the other's score", "effect on each other's score"),
+        ("pair", "mean score of the two tasks", "mean score of the two tasks"),
+        ("subset", "mean score of all tasks of a subset", "mean score of the whole subset"),
+        (None, "mean score of the two tasks", "mean score of the two tasks"),
+    ],
+)
+def test_affinity_says_what_was_computed(monkeypatch, kind, entry, unit):
+    drawn = []
+    monkeypatch.setattr(style, "data_uri", lambda figure: drawn.append(figure) or "data:,")
+    report, rows = fake_run(num_tasks=3, num_groups=2, compared=False, updates=3)
+    if kind is not None:
+        report["config"]["affinity"] = kind
+    assert f"Entry: {entry}" in Page(render_page(report, rows)).text
+    assert drawn[0].axes[1].get_ylabel().startswith(f"{unit}, in standard deviations")
+
+
+def test_every_kind_of_affinity_has_its_words():
+    assert set(grouping.ENTRIES) == set(REDUCTIONS)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_scores_show_how_well_methods_found_known_groups(rendered):
+    assert ">ARI<" not in rendered("default")[2]
+    report, rows = fake_run(num_tasks=3, num_groups=2, updates=3)
+    values = (1.0, 0.0, 0.0, -0.31, 0.62)
+    report["method_adjusted_rand_index"] = dict(zip(METHODS, values, strict=True))
+    text = render_page(report, rows)
+    assert '<th scope="col" class="number">ARI</th></tr>' in text
+    table = text[text.index('id="scores"') : text.index('id="affinity"')]
+    last = re.findall(r'<td class="number">([^<]*)</td></tr>', table)
+    assert last == ["1.00", "0.00", "0.00", "\N{MINUS SIGN}0.31", "0.62"]
+    assert "ARI: adjusted Rand index" in Page(text).text
+
+
 def test_learning_curve_adds_groups_up():
     rows = [
         {"group": 0, "env_steps": 10, "returns": {"a": 1.0}},
@@ -373,13 +440,13 @@ def test_learning_curve_adds_groups_up():
         {"group": 1, "env_steps": 100, "returns": {"c": 7.0}},
         {"group": 1, "env_steps": 200, "returns": {}},
     ]
-    curve = plots.learning_curve(rows, 5, offset=1000)
+    curve = curves.learning_curve(rows, 5, offset=1000)
     assert curve is not None
     np.testing.assert_allclose(curve.env_steps, [1110, 1220])
     # Half way a is at 1, b takes its nearest value 5, c is at 7.
     np.testing.assert_allclose(curve.returns, [13 / 3, 5])
     assert curve.missing == 2
-    assert plots.learning_curve([], 5) is None
+    assert curves.learning_curve([], 5) is None
 
 
 def test_learning_curve_interpolates_and_smooths():
@@ -387,7 +454,7 @@ def test_learning_curve_interpolates_and_smooths():
         {"group": 0, "env_steps": step, "returns": {"a": 2.0 * step} if step % 3 else {}}
         for step in range(1, 101)
     ]
-    curve = plots.learning_curve(rows, 1)
+    curve = curves.learning_curve(rows, 1)
     assert curve is not None
     np.testing.assert_allclose(curve.env_steps, np.arange(1, 101))
     # Windows reach two points to either side, and end with the training.
@@ -403,41 +470,41 @@ def test_short_trainings_are_not_smoothed(updates, smooth):
         {"group": 0, "env_steps": step + 1, "returns": {"a": value}}
         for step, value in enumerate(returns.tolist())
     ]
-    curve = plots.learning_curve(rows, 1)
+    curve = curves.learning_curve(rows, 1)
     assert curve is not None
     assert np.allclose(curve.returns, returns) != smooth
 
 
 def test_short_names():
-    assert plots.short_name("short") == "short"
-    assert plots.short_name("a" * 20 + "b" * 20, 10) == "aaaaaa…bbb"
-    assert plots.short_name("a\nb") == "a b"
+    assert style.short_name("short") == "short"
+    assert style.short_name("a" * 20 + "b" * 20, 10) == "aaaaaa…bbb"
+    assert style.short_name("a\nb") == "a b"
 
 
 def test_figures_refuse_sizes_that_do_not_match():
     report, _ = fake_run(num_tasks=4, num_groups=2, updates=2)
-    scores, names, labels = report["scores"], report["task_names"], report["labels"]
+    reached, names, labels = report["scores"], report["task_names"], report["labels"]
     with pytest.raises(ValueError, match=r"shape \(4, 4\) for 3 labels and 4 names"):
-        plots.affinity_figure(report["affinity"], labels[:3], names)
+        grouping.affinity_figure(report["affinity"], labels[:3], names)
     with pytest.raises(ValueError, match="3 labels for 4 task names"):
-        plots.task_score_figure(scores, METHODS, names, labels[:3])
+        scores.task_score_figure(reached, METHODS, names, labels[:3])
     with pytest.raises(ValueError, match="policygradex has no source score for other"):
-        plots.task_score_figure(scores, METHODS, [*names, "other"], [*labels, 0])
+        scores.task_score_figure(reached, METHODS, [*names, "other"], [*labels, 0])
     with pytest.raises(ValueError, match="no title for random_grouping"):
-        plots.held_out_figure({"random_grouping": scores["random_grouping"]}, {})
-    uneven = copy.deepcopy(scores)
+        scores.held_out_figure({"random_grouping": reached["random_grouping"]}, {})
+    uneven = copy.deepcopy(reached)
     uneven["single_policy"]["test"]["tasks"].pop()
     with pytest.raises(ValueError, match="number of held-out tasks"):
-        plots.held_out_figure(uneven, METHODS)
+        scores.held_out_figure(uneven, METHODS)
     with pytest.raises(ValueError, match="add up to 3, their total says 4"):
-        plots.env_step_figure({"a": {"meta": 1, "training": 2, "total": 4}}, {"a": "A"})
+        costs.env_step_figure({"a": {"meta": 1, "training": 2, "total": 4}}, {"a": "A"})
     with pytest.raises(ValueError, match=r"k = 3 is not among the candidates \[1, 2\]"):
-        plots.selection_figure({1: 0.5, 2: 0.4}, 3)
+        grouping.selection_figure({1: 0.5, 2: 0.4}, 3)
 
 
 def test_affinity_figure_centres_its_colours_and_blanks_the_diagonal():
     affinity = np.array([[9.0, 1.0, 4.0], [1.0, 9.0, 1.0], [4.0, 1.0, 9.0]])
-    figure = plots.affinity_figure(affinity, [0, 1, 0], ["a", "b", "c"])
+    figure = grouping.affinity_figure(affinity, [0, 1, 0], ["a", "b", "c"])
     axes, mesh = figure.axes[0], figure.axes[0].collections[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "c", "b"]
     assert mesh.get_clim() == pytest.approx((0.0, 4.0))
@@ -449,28 +516,28 @@ def test_affinity_figure_centres_its_colours_and_blanks_the_diagonal():
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_affinity_figure_of_a_constant_matrix(value):
-    figure = plots.affinity_figure(np.full((3, 3), value), [0, 0, 0], ["a", "b", "c"])
-    assert plots.data_uri(figure).startswith("data:image/svg+xml;base64,")
+    figure = grouping.affinity_figure(np.full((3, 3), value), [0, 0, 0], ["a", "b", "c"])
+    assert style.data_uri(figure).startswith("data:image/svg+xml;base64,")
 
 
 def test_a_method_keeps_its_colour():
     report, rows = fake_run(num_tasks=3, num_groups=2, updates=4)
     few = {name: report["scores"][name] for name in ("single_policy", "random_grouping")}
-    figure = plots.task_score_figure(few, METHODS, report["task_names"], report["labels"])
+    figure = scores.task_score_figure(few, METHODS, report["task_names"], report["labels"])
     colours = [container[0].get_color() for container in figure.axes[0].containers]
-    assert colours == [plots.method_colour(1), plots.method_colour(3)]
+    assert colours == [style.method_colour(1), style.method_colour(3)]
     trained = [row for row in rows if row["stage"] == "train/random_grouping"]
-    curve = plots.learning_curve(trained, 3)
+    curve = curves.learning_curve(trained, 3)
     assert curve is not None
-    figure = plots.learning_curve_figure(None, {"random_grouping": curve}, METHODS)
-    assert figure.axes[0].lines[0].get_color() == plots.method_colour(3)
+    figure = curves.learning_curve_figure(None, {"random_grouping": curve}, METHODS)
+    assert figure.axes[0].lines[0].get_color() == style.method_colour(3)
 
 
 def test_matplotlib_is_imported_late_and_without_pyplot():
     code = (
-        "import sys; from pgx_jax.experiments import page, plots;"
+        "import sys; from pgx_jax.experiments.report import grouping, page, style;"
         "assert 'matplotlib' not in sys.modules;"
-        "plots.data_uri(plots.selection_figure({1: 0.5}, 1));"
+        "style.data_uri(grouping.selection_figure({1: 0.5}, 1));"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -79,8 +79,8 @@ def affinity_section(report: dict[str, Any], figures: Figures) -> str:
     entry, unit = ENTRIES[report["config"].get("affinity", "pair")]
     caption = (
         "Row and column: tasks, ordered by group; black frames are the groups. "
-        f"Entry: {entry}. Blue pairs do better together than the mean pair, red ones worse. The diagonal is "
-        "left out."
+        f"Entry: {entry}. Blue pairs do better together than the mean pair, red ones worse. "
+        "The diagonal is left out."
     )
     if count > LARGEST_ANNOTATED:
         caption += f" Values are not written for more than {LARGEST_ANNOTATED} tasks."
