@@ -21,7 +21,10 @@ KEPT = (
     "seed",
     "num_groups",
     "labels",
+    "task_names",
+    "affinity",
     "adjusted_rand_index",
+    "method_adjusted_rand_index",
     "certified_gap",
     "selection",
     "scores",
@@ -67,7 +70,7 @@ def one_seed(environment: str, preset: str, seed: int, out: Path) -> dict:
     report = run_experiment(config, out / f"seed{seed}", progress=Progress(quiet=True))
     scores = {name: round(value["source"]["mean"], 1) for name, value in report["scores"].items()}
     print(f"seed {seed}: k = {report['num_groups']}, {scores}", flush=True)
-    return {name: report[name] for name in KEPT}
+    return {name: report[name] for name in KEPT if name in report}
 
 
 def summarise(runs: list[dict], split: str) -> dict:

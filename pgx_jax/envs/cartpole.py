@@ -109,7 +109,7 @@ _PLANTED = {
     # name: gravity, masscart, masspole, length, force_mag
     "normal": (9.8, 1.0, 0.1, 0.5, 10.0),
     "inverted": (9.8, 1.0, 0.1, 0.5, -10.0),
-    "heavy": (9.8, 5.0, 1.0, 3.0, 20.0),
+    "heavy": (15.0, 5.0, 1.0, 3.0, 10.0),
 }
 
 
