@@ -8,13 +8,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from pgx_jax.types import Transitions
 
 
 def is_concrete(*arrays: Any) -> bool:
     """True where every leaf has a value, that is, outside ``jit``, ``vmap`` and ``grad``."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays))
 
 
 def check_subset_size(num_tasks: int, subset_size: int) -> None:
@@ -84,10 +85,10 @@ def check_features(features: Any, advantage: Any, mask: Any) -> None:
         )
     check_advantage(advantage, mask)
     if is_concrete(features, mask):
-        finite = np.isfinite(np.asarray(features)).all(axis=2)
+        invalid = (~np.isfinite(np.asarray(features))).any(axis=2)
         if mask is not None:
-            finite |= ~np.asarray(mask, bool)
-        broken = np.flatnonzero(~finite.all(axis=1))
+            invalid &= np.asarray(mask, bool)
+        broken = np.flatnonzero(invalid.any(axis=1))
         if broken.size:
             raise ValueError(
                 f"the features of tasks {_some(broken)} hold NaN or infinity; "

@@ -18,7 +18,7 @@ Differences from the paper (PolicyGradEx, arXiv 2511.12779, section 3):
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -315,12 +315,13 @@ def _fit_jaxopt(
         return (subset * losses).sum() / count + 0.5 * (problem.ridge * theta**2).sum()
 
     def one(subset: Array, count: Array) -> tuple[Array, Array, Array, Array]:
-        solver = jaxopt.LBFGS(objective, tol=0.0, maxiter=max_steps)
+        limit: Any = max_steps
+        solver = jaxopt.LBFGS(objective, tol=0.0, maxiter=limit)
         theta, state = solver.run(jnp.zeros(features.shape[-1], jnp.float32), subset, count)
         loss, grad = jax.value_and_grad(objective)(theta, subset, count)
         return theta, loss, grad, state.iter_num
 
-    theta, loss, grad, steps = jax.vmap(one)(subsets.astype(jnp.float32), problem.count)
+    theta, loss, grad, steps = jax.vmap(one)(subsets.astype(jnp.float32), problem.num_valid)
     gap = 0.5 * (grad**2 / problem.ridge[None]).sum(-1)
     return SubsetFits(
         coef=theta / scale[None],

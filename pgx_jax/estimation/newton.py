@@ -65,7 +65,7 @@ def newton_steps(
         good = finished | ((state.step > 0) & (state.gap <= tol * state.loss))
         return state.theta, state.loss, state.grad, good, state.step
 
-    items = (theta, loss, grad, problem.subsets.astype(jnp.float32), problem.count, done)
+    items = (theta, loss, grad, problem.subsets.astype(jnp.float32), problem.num_valid, done)
     theta, loss, grad, done, steps = lax.map(one, items)
     return theta, loss, grad, done, steps.max()
 

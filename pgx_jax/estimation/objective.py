@@ -16,7 +16,7 @@ class Problem(NamedTuple):
     signed: Array  # [n, T, d]: y g̃ / c
     weight: Array  # [n, T]: |A|, 0 where masked
     subset_of: Array  # int[n, capacity]: subsets that hold the task, padded with m
-    count: Array  # [m]: |D_S|
+    num_valid: Array  # [m]: |D_S|
     ridge: Array  # [d]: l2 / c²
     subsets: Array  # bool[m, n]
 
@@ -50,7 +50,7 @@ def make_problem(
         signed=signed / scale[None, None],
         weight=weight,
         subset_of=jnp.where(held, subset_of, subsets.shape[0]),
-        count=matmul(subsets.astype(jnp.float32), valid.sum(axis=1).astype(jnp.float32)),
+        num_valid=matmul(subsets.astype(jnp.float32), valid.sum(axis=1).astype(jnp.float32)),
         ridge=(l2 / scale**2).astype(jnp.float32),
         subsets=subsets,
     )
@@ -79,7 +79,7 @@ def loss_of(problem: Problem, theta: Array, margins: Array) -> Array:
     """L_S per subset, [m]."""
     data = jnp.einsum("nt,ntc->nc", problem.weight, jax.nn.softplus(-margins))
     ridge = 0.5 * (problem.ridge[None] * theta**2).sum(axis=-1)
-    return scatter_add(problem, data) / problem.count + ridge
+    return scatter_add(problem, data) / problem.num_valid + ridge
 
 
 def gradient_of(problem: Problem, theta: Array, margins: Array) -> Array:
@@ -88,7 +88,7 @@ def gradient_of(problem: Problem, theta: Array, margins: Array) -> Array:
         lambda task: matmul((task[1][:, None] * jax.nn.sigmoid(-task[2])).T, task[0]),
         (problem.signed, problem.weight, margins),
     )
-    return -scatter_add(problem, parts) / problem.count[:, None] + problem.ridge[None] * theta
+    return -scatter_add(problem, parts) / problem.num_valid[:, None] + problem.ridge[None] * theta
 
 
 def inverse_root(matrices: Array) -> Array:
@@ -131,6 +131,6 @@ def majoriser(problem: Problem) -> Array:
         lambda task: matmul((task[0] * task[1][:, None]).T, task[0]),
         (problem.signed, problem.weight),
     )
-    share = problem.subsets.astype(jnp.float32) / (4 * problem.count[:, None])
+    share = problem.subsets.astype(jnp.float32) / (4 * problem.num_valid[:, None])
     total = matmul(share, grams.reshape(grams.shape[0], -1)).reshape(-1, dim, dim)
     return total + jnp.diag(problem.ridge)[None]

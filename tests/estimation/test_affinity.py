@@ -170,7 +170,7 @@ def test_bad_arguments():
         task_affinity(scores[:, :5], SUBSETS)
     with pytest.raises(TypeError, match="subsets has dtype float32; expected bool"):
         task_affinity(scores, SUBSETS.astype(np.float32))
-    with pytest.raises(ValueError, match="reduce is 'mean'; it must be one of pair, subset, additive"):
+    with pytest.raises(ValueError, match="reduce is 'mean'; it must be one of pair, subset"):
         task_affinity(scores, SUBSETS, reduce="mean")
     with pytest.raises(ValueError, match=r"subsets \[7\] hold no task; drop these rows"):
         task_affinity(scores, SUBSETS & (np.arange(NUM_SUBSETS) != 7)[:, None])
