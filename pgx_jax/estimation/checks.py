@@ -85,7 +85,7 @@ def check_features(features: Any, advantage: Any, mask: Any) -> None:
         )
     check_advantage(advantage, mask)
     if is_concrete(features, mask):
-        invalid = (~np.isfinite(np.asarray(features))).any(axis=2)
+        invalid: np.ndarray = np.any(~np.isfinite(np.asarray(features)), axis=2)
         if mask is not None:
             invalid &= np.asarray(mask, bool)
         broken = np.flatnonzero(invalid.any(axis=1))
