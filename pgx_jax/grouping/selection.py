@@ -28,11 +28,12 @@ def select_num_groups(
 ) -> tuple[int, dict[int, float]]:
     """Chooses the number of groups by cross-validation over subsets.
 
-    Scores are standardised per task over the subsets that hold it: z_i(S). The affinity of a set
-    of subsets is U_ij = mean of (z_i(S) + z_j(S))/2 over those that hold i and j. In every fold
-    the tasks are clustered into k groups on the training affinity, by rounding and local search
-    without the relaxation, and the block means M_gh of that affinity between groups g and h
-    (weighted by how often each pair was sampled) predict the held-out scores,
+    Scores are standardised per task over the subsets that hold it: z_i(S). In every fold the
+    tasks are clustered into k groups on the additive affinity of the training subsets (ridge
+    regression of z_i(S) on who else is in S), by rounding and local search without the
+    relaxation. The affinity by means is U_ij = mean of (z_i(S) + z_j(S))/2 over the subsets that
+    hold i and j; its block means M_gh between groups g and h (weighted by how often each pair
+    was sampled) predict the held-out scores,
 
         z_i(S) ≈ a_i + b Σ_{j ∈ S, j ≠ i} M_{g(i) g(j)},
 
@@ -173,8 +174,7 @@ def _held_out_errors(
     member = subsets.astype(np.float64)
     train_member, test_member = member[~test], member[test]
     total, count = _pair_sums(standardised[~test], train_member)
-    # A pair not in the training folds counts as average: 0, as scores are standardised.
-    affinity = normalise_affinity(total / np.maximum(count, 1.0)).values
+    affinity = normalise_affinity(_additive_affinity(standardised[~test], train_member)).values
     partitions = round_to_each(affinity, sizes, seed=seed, num_random=NUM_RANDOM_STARTS)
     held = np.maximum(train_member.sum(axis=0), 1.0)
     centred = standardised - (standardised * member)[~test].sum(axis=0) / held
@@ -191,6 +191,23 @@ def _held_out_errors(
         residual = test_member * (centred[test] - slope * partners[test])
         errors.append(float(np.sum(residual**2) / test_member.sum()))
     return errors
+
+
+def _additive_affinity(standardised: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Returns (b_ij + b_ji)/2, where z_i(S) ≈ a_i + Σ_{j ∈ S} b_ij by ridge regression.
+
+    It places tasks better than the pair means, which move with who else is in the subsets. A pair
+    that is in none of them counts as average: 0, as scores are standardised.
+    """
+    effects = np.zeros((member.shape[1], member.shape[1]))
+    for task, held in enumerate(member.T):
+        count = max(held.sum(), 1.0)
+        centred = held[:, None] * (member - held @ member / count)
+        gram = centred.T @ centred + np.eye(len(effects))
+        effects[task] = np.linalg.solve(gram, centred.T @ standardised[:, task])
+    affinity = (effects + effects.T) / 2
+    np.fill_diagonal(affinity, 0.0)
+    return affinity
 
 
 def _pair_sums(standardised: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

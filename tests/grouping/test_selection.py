@@ -28,7 +28,7 @@ def recovery(structure, num_subsets, noise, repeats):
 
 @pytest.mark.parametrize("structure", list(STRUCTURES))
 def test_recovers_the_number_of_groups(structure):
-    assert recovery(structure, 200, noise=1.0, repeats=2) == 1.0
+    assert recovery(structure, 200, noise=1.0, repeats=8) >= 7 / 8
 
 
 @pytest.mark.slow
