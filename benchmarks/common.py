@@ -1,7 +1,6 @@
 """What every benchmark records beside its figures."""
 
 import json
-import math
 import os
 import platform
 import shlex
@@ -36,12 +35,12 @@ def write_results(path: Path, results: dict[str, Any]) -> None:
     print(f"wrote {path}")
 
 
-def mean_interval(values: list[float], confidence: float = 0.95) -> dict[str, float]:
+def mean_interval(values: list[float], confidence: float = 0.95) -> dict[str, float | None]:
     """Mean with a Student-t confidence interval over seeds."""
     data = np.asarray(values, float)
     mean = float(data.mean())
     if len(data) < 2:
-        return {"mean": mean, "low": math.nan, "high": math.nan}
+        return {"mean": mean, "low": None, "high": None}
     half = float(stats.t.ppf((1 + confidence) / 2, len(data) - 1) * stats.sem(data))
     return {"mean": mean, "low": mean - half, "high": mean + half}
 

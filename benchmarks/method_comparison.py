@@ -30,6 +30,7 @@ KEPT = (
     "scores",
     "env_steps",
     "total_env_steps",
+    "held_out_selection_steps",
     "num_params",
     "method_labels",
     "wall_seconds",

@@ -129,6 +129,9 @@ def _list() -> int:
     print(f"  {'smoke':<{width}}  everything once, small; under a minute; the figures mean nothing")
     print(f"  {'default':<{width}}  8192 transitions a task; a few minutes on 2 cores")
     print(f"  {'paper':<{width}}  2048 transitions a task, as in the paper")
+    print("settings by preset (change them with the option of the same name):")
+    for line in _preset_table():
+        print(line)
     print("scores (--score NAME):")
     for name, text in _SCORES.items():
         print(f"  {name:<{width}}  {text}")
@@ -136,6 +139,34 @@ def _list() -> int:
     print("for all tasks, one with k times the parameters, random groups, and groups by gradient")
     print("similarity.")
     return 0
+
+
+def _preset_table() -> list[str]:
+    """What the presets set, one line an environment and preset."""
+    from pgx_jax.envs.families import FAMILIES
+
+    try:
+        from pgx_jax.experiments.config import PRESETS, make_config
+    except ImportError:
+        return ['  (needs pip install "pgx_jax[run]")']
+    shown = (
+        "meta_steps",
+        "num_steps",
+        "dim",
+        "num_subsets",
+        "subset_size",
+        "score_episodes",
+        "group_steps",
+    )
+    lines = []
+    for name in FAMILIES:
+        for preset in PRESETS[name]:
+            config = make_config(name, preset)
+            values = ", ".join(
+                f"{field.replace('_', '-')} {getattr(config, field)}" for field in shown
+            )
+            lines.append(f"  {name} {preset}: {values}, group-steps {config.group_steps}")
+    return lines
 
 
 _SCORES = {

@@ -1,5 +1,6 @@
 """From a policy and its transitions to groups of tasks, in one call."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from pgx_jax.estimation import (
     standardise_advantage,
     task_affinity,
 )
+from pgx_jax.estimation.checks import check_subset_size
+from pgx_jax.estimation.scores import KINDS
 from pgx_jax.grouping import cluster_tasks
 from pgx_jax.types import Grouping, SubsetFits, Transitions
 
@@ -54,7 +57,7 @@ def group_tasks(
     key: Array,
     rollout: Callable[[Any, Array, Array], Array] | None = None,
     kind: str | None = None,
-    rho: float | None = 0.05,
+    rho: float | None = 0.1,
     dim: int = 400,
     num_subsets: int | None = None,
     subset_size: int | None = None,
@@ -75,8 +78,8 @@ def group_tasks(
         num_groups: k; None chooses it on held-out subsets.
         key: PRNG key.
         rollout: ``rollout(params, tasks, key)`` -> float[s], mean returns of the policy in the
-            tasks int[s]; see ``score_subsets``. Where an environment can be stepped, pass it:
-            scores from data alone are much weaker on mildly conflicting tasks.
+            tasks int[s], traceable by JAX; see ``score_subsets``. Where an environment can be
+            stepped, pass it: scores from data alone are much weaker on mildly conflicting tasks.
         kind: "rollout" (the default where ``rollout`` is given), "surrogate" (the default where
             it is not), "linearised" or "off_policy". The last three fit on one half of the
             transitions and score on the other.
@@ -104,11 +107,21 @@ def group_tasks(
     num_tasks = transitions.advantage.shape[0]
     if num_groups is not None and not 1 <= num_groups <= num_tasks:
         raise ValueError(f"num_groups is {num_groups}; it must be between 1 and n = {num_tasks}")
+    checks.check_log_prob(log_prob, params, transitions)
+    checks.check_positive(l2=l2, **({} if rho is None else {"rho": rho}))
     kind = kind or ("surrogate" if rollout is None else "rollout")
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
     if kind == "rollout" and rollout is None:
         raise ValueError('kind="rollout" needs rollout; pass it, or take another kind')
     subset_size = min(4, max(2, num_tasks // 2), num_tasks) if subset_size is None else subset_size
     num_subsets = max(2 * num_tasks**2, 100) if num_subsets is None else num_subsets
+    check_subset_size(num_tasks, subset_size)
+    if num_groups is None and math.comb(num_tasks, subset_size) < 4:
+        raise ValueError(
+            f"{num_tasks} tasks have fewer than four subsets of {subset_size}, too few to choose "
+            "the number of groups on; give num_groups, or another subset_size"
+        )
     projection_key, subset_key, split_key, rollout_key = jax.random.split(key, 4)
     subsets = balanced_subsets(subset_key, num_tasks, subset_size, num_subsets=num_subsets)
 

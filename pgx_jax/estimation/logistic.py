@@ -159,7 +159,7 @@ def _fit_fixed_hessian(
     )
     # Margins were updated in place of being recomputed; what is reported is not.
     state = _evaluate(problem, state)
-    done = _estimated_gap(problem, root, state) <= 2 * tol * state.loss
+    done = _estimated_gap(problem, root, state) <= tol * state.loss
     theta, loss, grad, done, newton = newton_steps(
         problem, state.theta, state.loss, state.grad, done, tol=tol, max_steps=max_newton_steps
     )
@@ -322,6 +322,13 @@ def _fit_jaxopt(
         return theta, loss, grad, state.iter_num
 
     theta, loss, grad, steps = jax.vmap(one)(subsets.astype(jnp.float32), problem.num_valid)
+    # jaxopt may diverge; what it returns then is the start, and says that it is not converged.
+    sound = jnp.isfinite(theta).all(-1) & jnp.isfinite(loss) & jnp.isfinite(grad).all(-1)
+    origin = jax.vmap(lambda *data: jax.value_and_grad(objective)(jnp.zeros_like(theta[0]), *data))
+    first_loss, first_grad = origin(subsets.astype(jnp.float32), problem.num_valid)
+    theta = jnp.where(sound[:, None], theta, 0.0)
+    loss = jnp.where(sound, loss, first_loss)
+    grad = jnp.where(sound[:, None], grad, first_grad)
     gap = 0.5 * (grad**2 / problem.ridge[None]).sum(-1)
     return SubsetFits(
         coef=theta / scale[None],

@@ -55,12 +55,15 @@ class Comparison(NamedTuple):
     Attributes:
         scores: per method: source and test mean, standard error, and the same per task.
         env_steps: per method: steps by purpose, and their total.
+        selection_steps: per method: steps by which held-out tasks chose among k policies, after
+            training and on top of the total.
         labels: per method, int[n].
         num_params: per method, parameters of all its policies together.
     """
 
     scores: dict[str, Any]
     env_steps: dict[str, dict[str, int]]
+    selection_steps: dict[str, int]
     labels: dict[str, list[int]]
     num_params: dict[str, int]
 
@@ -86,7 +89,7 @@ def compare_methods(runner: StageRunner, family: TaskFamily, config: RunConfig) 
     spent = {name: done[name].env_steps for name in ("meta", "transitions", "scores")}
     budget = sum(spent.values()) + config.group_steps
     ours = grouping.tree["labels"]
-    scores, env_steps, labels, num_params = {}, {}, {}, {}
+    scores, env_steps, selection_steps, labels, num_params = {}, {}, {}, {}, {}
     for method in METHODS:
         labels[method.name] = _labels(runner, method, family, config, num_groups, ours)
         sizes = config.hidden_sizes
@@ -99,14 +102,14 @@ def compare_methods(runner: StageRunner, family: TaskFamily, config: RunConfig) 
         )
         paid["training"] = runner.finished[f"train/{method.name}"].env_steps
         result = _evaluate_method(runner, method, family, config, sizes, trained)
-        paid["selection"] = runner.finished[f"evaluate/{method.name}"].env_steps
         env_steps[method.name] = {**paid, "total": sum(paid.values())}
+        selection_steps[method.name] = runner.finished[f"evaluate/{method.name}"].env_steps
         scores[method.name] = summarise(result, labels[method.name], family)
         num_params[method.name] = sum(
             int(np.size(leaf)) for agent in trained for leaf in jax.tree.leaves(agent["policy"])
         )
     plain = {name: [int(label) for label in value] for name, value in labels.items()}
-    return Comparison(scores, env_steps, plain, num_params)
+    return Comparison(scores, env_steps, selection_steps, plain, num_params)
 
 
 def _labels(
@@ -205,9 +208,10 @@ def _evaluate_method(
         tree = {"source": result.source, "test": result.test, "chosen": result.chosen}
         return Outcome(tree, result.selection_steps)
 
-    settings = config_fields(
-        config, "seed", "num_test_tasks", "eval_episodes", "test_episodes", "selection_episodes"
-    )
+    names = ["seed", "num_test_tasks", "eval_episodes", "test_episodes"]
+    if len(trained) > 1:
+        names.append("selection_episodes")
+    settings = config_fields(config, *names)
     parents = [f"train/{method.name}"]
     return runner.run(f"evaluate/{method.name}", settings, parents, compute).tree
 

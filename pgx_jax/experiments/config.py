@@ -1,6 +1,7 @@
 """What a run is: one frozen configuration, and presets by name."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +94,7 @@ _CARTPOLE: dict[str, dict[str, Any]] = {
 _CARTPOLE_NATURAL: dict[str, Any] = {
     "meta_steps": 120_000,
     "score_episodes": 4,
-    "group_steps": 300_000,
+    "group_steps": 800_000,
 }
 
 _COUNTS = (
@@ -156,16 +157,19 @@ def check_config(config: RunConfig) -> None:
     if not 2 <= config.subset_size <= config.num_tasks:
         raise ValueError(
             f"subset_size is {config.subset_size}; it must be between 2 (a subset has to hold a "
-            f"pair) and num_tasks = {config.num_tasks}"
+            f"pair) and num_tasks = {config.num_tasks}; set subset_size along with num_tasks"
         )
     if config.num_groups is not None and not 1 <= config.num_groups <= config.num_tasks:
         raise ValueError(
             f"num_groups is {config.num_groups}; it must be between 1 and num_tasks = "
             f"{config.num_tasks}"
         )
-    for name in ("l2", "rho"):
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name} is {getattr(config, name)}; it must be positive")
+    _check_numbers(config)
+    if config.num_groups is None and math.comb(config.num_tasks, config.subset_size) < 4:
+        raise ValueError(
+            f"{config.num_tasks} tasks have fewer than four subsets of {config.subset_size}, too "
+            "few to choose the number of groups on; give num_groups, or another subset_size"
+        )
     if config.score not in KINDS:
         raise ValueError(unknown_name("score", config.score, KINDS))
     if config.affinity not in REDUCTIONS:
@@ -175,6 +179,16 @@ def check_config(config: RunConfig) -> None:
             f"ppo.num_envs is {config.ppo.num_envs} for {config.num_tasks} tasks; take at least "
             "one environment a task"
         )
+
+
+def _check_numbers(config: RunConfig) -> None:
+    for name in ("l2", "rho"):
+        value = getattr(config, name)
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} is {value}; it must be positive and finite")
+    for name in ("seed", "task_seed"):
+        if not 0 <= getattr(config, name) < 2**32:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be from 0 to 2**32 - 1")
 
 
 def config_fields(config: RunConfig, *names: str) -> dict[str, Any]:

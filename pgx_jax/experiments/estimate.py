@@ -54,6 +54,8 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
     ppo = make_ppo(family, config, config.hidden_sizes)
     num_tasks = family.num_tasks
 
+    drawn = _draw_subsets(runner, config)
+
     def meta(advance: Advance) -> Outcome:
         key, agent_key = jax.random.split(stage_key(config, "meta"))
         count = updates_for(config, config.meta_steps)
@@ -96,18 +98,6 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
     tree = runner.run("features", settings, ["transitions"], features).tree
     made = jnp.asarray(tree["features"])
 
-    def subsets(_: Advance) -> Outcome:
-        drawn = balanced_subsets(
-            stage_key(config, "subsets"),
-            num_tasks,
-            config.subset_size,
-            num_subsets=config.num_subsets,
-        )
-        return Outcome({"subsets": drawn})
-
-    settings = config_fields(config, "seed", "num_tasks", "num_subsets", "subset_size")
-    drawn = jnp.asarray(runner.run("subsets", settings, [], subsets).tree["subsets"])
-
     # Scores from data alone are made on transitions that the fits did not see.
     fit_mask, score_mask = data.mask, data.mask
     if config.score != "rollout":
@@ -148,8 +138,17 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
         )
         return Outcome({"scores": values})
 
-    settings = config_fields(config, "score", "rho", "score_episodes", "seed")
+    names = ["score", "seed"]
+    names += ["rho"] if config.score in ("rollout", "off_policy") else []
+    names += ["score_episodes"] if config.score == "rollout" else []
+    settings = config_fields(config, *sorted(names))
     values = runner.run("scores", settings, ["fits"], scores).tree["scores"]
+
+    return _group(runner, config, values, drawn)
+
+
+def _group(runner: StageRunner, config: RunConfig, values: np.ndarray, drawn: Array) -> Stage:
+    """Affinity and clustering."""
 
     def affinity(_: Advance) -> Outcome:
         reduce: Any = config.affinity
@@ -164,7 +163,7 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
             config.num_groups,
             scores=values,
             subsets=np.asarray(drawn),
-            max_groups=min(config.max_groups, num_tasks),
+            max_groups=min(config.max_groups, config.num_tasks),
             seed=config.seed,
         )
         facts = {
@@ -177,8 +176,25 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
         }
         return Outcome({"labels": result.labels}, facts=facts)
 
-    settings = config_fields(config, "num_groups", "max_groups", "seed")
+    names = ["num_groups", "seed"] + (["max_groups"] if config.num_groups is None else [])
+    settings = config_fields(config, *names)
     return runner.run("grouping", settings, ["affinity"], grouping)
+
+
+def _draw_subsets(runner: StageRunner, config: RunConfig) -> Array:
+    """Drawn first: too few of them to cover every pair is an error, before any work."""
+
+    def subsets(_: Advance) -> Outcome:
+        drawn = balanced_subsets(
+            stage_key(config, "subsets"),
+            config.num_tasks,
+            config.subset_size,
+            num_subsets=config.num_subsets,
+        )
+        return Outcome({"subsets": drawn})
+
+    settings = config_fields(config, "seed", "num_tasks", "num_subsets", "subset_size")
+    return jnp.asarray(runner.run("subsets", settings, [], subsets).tree["subsets"])
 
 
 def _rollout_scores(

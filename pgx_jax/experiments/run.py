@@ -145,6 +145,7 @@ def make_report(
             "scores": comparison.scores,
             "total_env_steps": {k: v["total"] for k, v in comparison.env_steps.items()},
             "env_steps": comparison.env_steps,
+            "held_out_selection_steps": comparison.selection_steps,
             "method_labels": comparison.labels,
             "num_params": comparison.num_params,
         }

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 import pgx_jax
 from pgx_jax.experiments.progress import Advance, Progress
 from pgx_jax.experiments.store import (
@@ -107,6 +109,7 @@ class StageRunner:
         else:
             with self.clock.measure() as seconds, self.progress.stage(name) as advance:
                 outcome = compute(advance)
+                jax.block_until_ready(outcome.tree)
             about = {
                 "stage": name,
                 "hash": hashed,

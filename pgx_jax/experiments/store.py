@@ -90,6 +90,8 @@ def save_artifact(folder: Path, stage: str, artifact: Artifact) -> None:
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    # A kill between the two writes must not leave an old record beside new arrays.
+    record.unlink(missing_ok=True)
     write_atomically(arrays, content)
     write_atomically(record, (json.dumps(about, indent=1) + "\n").encode())
 
@@ -107,7 +109,9 @@ def load_artifact(folder: Path, stage: str, expected_hash: str) -> Artifact | No
     remedy = f"delete {record} and run the same command again to recompute it"
     try:
         about = json.loads(record.read_text())
-        found = about["hash"]
+        found, size, checksum = about["hash"], about["bytes"], about["sha256"]
+    except OSError as error:
+        raise ArtifactError(f"the record {record} cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"the record {record} is cut short or altered; {remedy}") from error
     if found != expected_hash:
@@ -116,12 +120,11 @@ def load_artifact(folder: Path, stage: str, expected_hash: str) -> Artifact | No
         content = arrays.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{arrays} cannot be read ({error.strerror}); {remedy}") from error
-    if len(content) != about["bytes"]:
+    if len(content) != size:
         raise ArtifactError(
-            f"the artifact {arrays} is cut short: {len(content)} of {about['bytes']} bytes; "
-            f"{remedy}"
+            f"the artifact {arrays} is cut short: {len(content)} of {size} bytes; {remedy}"
         )
-    if hashlib.sha256(content).hexdigest() != about["sha256"]:
+    if hashlib.sha256(content).hexdigest() != checksum:
         raise ArtifactError(f"the artifact {arrays} was altered since it was written; {remedy}")
     with np.load(io.BytesIO(content)) as stored:
         return Artifact(_unflatten({name: stored[name] for name in stored.files}), about)

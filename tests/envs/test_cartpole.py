@@ -239,7 +239,7 @@ class TestPlantedFamily:
         tasks = family.train_tasks
         heavy = family.groups == 2
         for name, normal, planted in (
-            ("gravity", 9.8, 9.8),
+            ("gravity", 9.8, 15.0),
             ("masscart", 1.0, 5.0),
             ("masspole", 0.1, 1.0),
             ("length", 0.5, 3.0),

@@ -76,7 +76,6 @@ def fake_run(
         end = REACHED.get(method, 205)
         rows += fake_rows(f"train/{method}", names, groups, counts, start, end, rng)
         paid["training"] = sum(counts) * STEPS_PER_UPDATE
-        paid["selection"] = len(counts) * 12_345 if len(counts) > 1 else 0
         env_steps[method] = {**paid, "total": sum(paid.values())}
         reached[method] = fake_scores(names, num_test_tasks, end, rng)
         policies = num_groups if method == "parameter_matched_policy" else len(counts)

@@ -24,7 +24,7 @@ CONFIG = dataclasses.replace(
     group_steps=4_000,
     hidden_sizes=(8, 8, 8),
 )
-ESTIMATION = ["meta", "transitions", "features", "subsets", "fits", "scores", "affinity"]
+ESTIMATION = ["subsets", "meta", "transitions", "features", "fits", "scores", "affinity"]
 COMPARISON = [f"{step}/{method.name}" for method in METHODS for step in ("train", "evaluate")]
 STAGES = [*ESTIMATION, "grouping", *COMPARISON]
 
@@ -80,17 +80,16 @@ def test_scores_are_per_method_and_task_with_errors(first):
 def test_all_methods_spend_equal_training_budgets(first):
     _, report = first
     update = CONFIG.ppo.steps_per_update
-    budgets = {
-        name: steps["total"] - steps["selection"] for name, steps in report["env_steps"].items()
-    }
+    budgets = report["total_env_steps"]
     expected = budgets["policygradex"]
     for method, spent in budgets.items():
         policies = len(set(report["method_labels"][method]))
         # Each training is rounded to whole updates, at least one.
         assert abs(spent - expected) <= update * (policies + 3), (method, spent, expected)
-    assert report["total_env_steps"]["policygradex"] == sum(
-        value for key, value in report["env_steps"]["policygradex"].items() if key != "total"
-    )
+    parts = ("meta", "transitions", "scores", "training")
+    assert expected == sum(report["env_steps"]["policygradex"][name] for name in parts)
+    assert report["held_out_selection_steps"]["single_policy"] == 0
+    assert report["held_out_selection_steps"]["policygradex"] > 0
 
 
 def test_the_matched_policy_has_as_many_parameters(first):

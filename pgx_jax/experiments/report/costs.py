@@ -25,14 +25,12 @@ PURPOSE_COLOURS = {
     "transitions": "#EEDD88",
     "scores": "#EE8866",
     "training": "#77AADD",
-    "selection": "#BBCC33",
 }
 PURPOSE_TITLES = {
     "meta": "meta-training",
     "transitions": "transitions for features",
     "scores": "rollout scores",
     "training": "training the method's policies",
-    "selection": "choosing among policies for held-out tasks",
 }
 _OTHER_PURPOSES = ("#FFAABB", "#99DDFF", "#44BB99", "#AAAA00")
 _COMPUTE, _COMPILE = "#66717F", "#CCBB44"
@@ -59,8 +57,8 @@ def cost_section(report: dict[str, Any], figures: Figures) -> str:
     steps_caption = "All that a method needs is counted, meta-training included."
     if report["scores"]:
         steps_caption += (
-            " Methods have equal budgets for everything up to training, to within one PPO update "
-            "a policy; choosing policies for held-out tasks comes on top."
+            " Methods have equal budgets, to within one PPO update a policy. Choosing policies "
+            "for held-out tasks comes on top, for methods that have several."
         )
     titles = report.get("methods", _GROUPING_ONLY)
     return "\n".join(

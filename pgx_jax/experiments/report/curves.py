@@ -53,7 +53,7 @@ def curve_section(report: dict[str, Any], rows: list[dict[str, Any]], figures: F
         before = sum(
             steps
             for purpose, steps in report["env_steps"][method].items()
-            if purpose not in ("training", "selection", "total")
+            if purpose not in ("training", "total")
         )
         curve = learning_curve(by_stage.get(f"train/{method}", []), count, before)
         if curve is not None:

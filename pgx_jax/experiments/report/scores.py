@@ -85,7 +85,7 @@ def _score_caption(report: dict[str, Any]) -> str:
         f"episodes alone. Held-out: {plural(held_out, 'task')} drawn alike, "
         f"{plural(config['test_episodes'], 'episode')} each; the standard error comes from the "
         "tasks. A held-out task takes the policy that did best in "
-        f"{plural(config['selection_episodes'], 'trial episode')}; these steps are counted. "
+        f"{plural(config['selection_episodes'], 'trial episode')}, on top of the steps shown. "
         "Differences are paired by task. One training seed: no figure here shows the spread "
         "over seeds." + (_INDEX_CAPTION if "method_adjusted_rand_index" in report else "")
     )
