@@ -165,7 +165,7 @@ def _preset_table() -> list[str]:
             values = ", ".join(
                 f"{field.replace('_', '-')} {getattr(config, field)}" for field in shown
             )
-            lines.append(f"  {name} {preset}: {values}, group-steps {config.group_steps}")
+            lines.append(f"  {name} {preset}: {values}")
     return lines
 
 

@@ -116,8 +116,10 @@ _PLANTED = {
 def cartpole_planted(num_tasks: int = 10, num_test_tasks: int = 50, seed: int = 0) -> TaskFamily:
     """CartPole-v1 in three known groups: normal, actuator inverted, long and heavy.
 
-    Every quantity of a task is its group's times a log-uniform factor in [0.9, 1.1]. Groups
-    have 40 %, 30 % and 30 % of the tasks.
+    Normal tasks are CartPole-v1's; inverted ones push the other way; heavy ones have 5 times the
+    cart, 10 times the pole, 6 times the length and 1.5 times the gravity (15 m/s²). Every
+    quantity of a task is its group's times a log-uniform factor in [1/1.1, 1.1]. Groups have
+    40 %, 30 % and 30 % of the tasks.
 
     Args:
         num_tasks: n, source tasks, at least 3.
@@ -165,4 +167,7 @@ def _names(tasks: Any) -> tuple[str, ...]:
         *(np.asarray(getattr(tasks, name)) for name in ("gravity", "length", "force_mag")),
         strict=True,
     )
-    return tuple(f"g={g:.1f} l={length:.2f} F={force:.1f}" for g, length, force in columns)
+    return tuple(
+        f"{index}: g={g:.1f} l={length:.2f} F={force:.1f}"
+        for index, (g, length, force) in enumerate(columns, 1)
+    )

@@ -113,7 +113,7 @@ def test_metrics_are_one_json_row_an_update(first):
 
 def test_page_is_there(first):
     folder, _ = first
-    assert (folder / "report.html").read_text().lstrip().startswith("<!DOCTYPE html>")
+    assert (folder / "report.html").read_text().lstrip().startswith("<!doctype html>")
 
 
 def test_a_second_run_reuses_everything_and_says_so(first):
