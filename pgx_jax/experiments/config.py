@@ -94,7 +94,7 @@ _CARTPOLE: dict[str, dict[str, Any]] = {
 _CARTPOLE_NATURAL: dict[str, Any] = {
     "meta_steps": 120_000,
     "score_episodes": 4,
-    "group_steps": 800_000,
+    "group_steps": 300_000,
 }
 
 _COUNTS = (

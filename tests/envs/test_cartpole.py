@@ -208,7 +208,7 @@ class TestNaturalFamily:
     def test_names_state_the_task(self):
         family = cartpole()
         for index, name in enumerate(family.train_names):
-            gravity, length, force = (part.split("=")[1] for part in name.split())
+            gravity, length, force = (part.split("=")[1] for part in name.split()[1:])
             tasks = family.train_tasks
             assert float(gravity) == pytest.approx(float(tasks.gravity[index]), abs=0.051)
             assert float(length) == pytest.approx(float(tasks.length[index]), abs=0.0051)
