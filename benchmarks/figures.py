@@ -43,14 +43,15 @@ def draw(result: dict) -> Figure:
         score = result["summary"]["source"][method]["score"]
         values = [run["scores"][method]["source"]["mean"] for run in result["runs"]]
         right.barh(row, score["mean"], color=colour, alpha=0.35)
-        right.plot([score["low"], score["high"]], [row, row], color="black", linewidth=2)
-        spread = np.linspace(-0.22, 0.22, len(values))
+        if score["low"] is not None:
+            right.plot([score["low"], score["high"]], [row, row], color="black", linewidth=2)
+        spread = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(1)
         right.plot(values, row + spread, "o", color=colour, markersize=5)
     right.set_yticks(range(len(methods)), [TITLES[method] for method in methods])
     right.invert_yaxis()
     right.set_xlabel(
-        f"mean return over {len(labels)} source tasks; dots: {result['num_seeds']} seeds, "
-        "line: 95 % interval",
+        f"mean return over {len(labels)} source tasks; dots: seeds ({result['num_seeds']}), "
+        "line: 95 % interval over seeds",
         fontsize=9,
     )
     right.set_title("Score at equal total environment steps", fontsize=10)

@@ -27,9 +27,16 @@ def load(name: str) -> dict | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def interval(value: dict[str, float]) -> str:
+def interval(value: dict) -> str:
     """Mean with its confidence interval."""
+    if value["low"] is None:
+        return f"{value['mean']:.1f}"
     return f"{value['mean']:.1f} [{value['low']:.1f}, {value['high']:.1f}]"
+
+
+def plural(seeds: int) -> str:
+    """A number of seeds."""
+    return f"{seeds} seed{'s' if seeds != 1 else ''}"
 
 
 def comparison_table() -> str:
@@ -37,7 +44,7 @@ def comparison_table() -> str:
     found = {name: load(name) for name in ("cartpole_planted", "cartpole")}
     results = {name: result for name, result in found.items() if result is not None}
     heads = [
-        f"`{result['config']['environment']}` {split} ({result['num_seeds']} seeds)"
+        f"`{result['config']['environment']}` {split} ({plural(result['num_seeds'])})"
         for result in results.values()
         for split in ("source", "held-out")
     ]
