@@ -75,7 +75,7 @@ def main() -> None:
     except ImportError:
         sys.exit('pgx-jax: the program needs more packages: pip install "pgx_jax[run]"')
     command = tyro.cli(
-        Run | List,  # type: ignore[arg-type]
+        Run | List,
         prog="pgx-jax",
         description="Which reinforcement-learning tasks should share a policy?",
         config=(tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff),

@@ -21,7 +21,7 @@ from pgx_jax.estimation import (
     task_affinity,
 )
 from pgx_jax.estimation.checks import check_subset_size
-from pgx_jax.estimation.scores import KINDS
+from pgx_jax.estimation.scores import KINDS, Kind
 from pgx_jax.grouping import cluster_tasks
 from pgx_jax.types import Grouping, SubsetFits, Transitions
 
@@ -56,7 +56,7 @@ def group_tasks(
     num_groups: int | None = None,
     key: Array,
     rollout: Callable[[Any, Array, Array], Array] | None = None,
-    kind: str | None = None,
+    kind: Kind | None = None,
     rho: float | None = 0.1,
     dim: int = 400,
     num_subsets: int | None = None,
@@ -139,7 +139,7 @@ def group_tasks(
         features,
         advantage,
         mask=score_mask,
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         subsets=subsets,
         params=params,
         projection=projection,

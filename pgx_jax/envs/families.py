@@ -1,7 +1,7 @@
 """Task families by name."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import NamedTuple
 
@@ -65,9 +65,9 @@ def make_family(
     return maker(num_tasks=num_tasks, num_test_tasks=num_test_tasks, seed=seed)
 
 
-def unknown_name(what: str, name: str, known: object) -> str:
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """Message for an unknown name, with the nearest known one."""
-    names = sorted(known)  # type: ignore[call-overload]
+    names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f'; did you mean "{nearest[0]}"?' if nearest else "."
     return f'unknown {what} "{name}"{hint} Known: {", ".join(names)}'

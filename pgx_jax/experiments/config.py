@@ -7,7 +7,7 @@ from typing import Any
 
 from pgx_jax.envs.families import FAMILIES, unknown_name
 from pgx_jax.estimation.affinity import REDUCTIONS
-from pgx_jax.estimation.scores import KINDS
+from pgx_jax.estimation.scores import KINDS, Kind
 from pgx_jax.rl.ppo import PPOConfig
 
 
@@ -56,7 +56,7 @@ class RunConfig:
     num_subsets: int = 200
     subset_size: int = 4
     l2: float = 1e-2
-    score: str = "rollout"
+    score: Kind = "rollout"
     rho: float = 0.1
     score_episodes: int = 16
     affinity: str = "additive"

@@ -129,7 +129,7 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
             made,
             data.advantage,
             mask=score_mask,
-            kind=config.score,  # type: ignore[arg-type]
+            kind=config.score,
             params=agent.policy,
             projection=projection,
             rho=config.rho if config.score == "off_policy" else None,

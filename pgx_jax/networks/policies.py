@@ -38,7 +38,8 @@ class CategoricalPolicy:
     def logits(self, params: Any, observation: Array) -> Array:
         """float[..., num_actions], log-probabilities up to a constant."""
         batch = observation.shape[: observation.ndim - len(self.observation_shape)]
-        return self.network.apply(params, observation.reshape(*batch, -1))  # type: ignore[return-value]
+        outputs: Any = self.network.apply(params, observation.reshape(*batch, -1))
+        return outputs
 
     def log_prob(self, params: Any, observation: Array, action: Array) -> Array:
         """Log π(a|s), float[...]; a scalar for one transition."""
@@ -91,7 +92,8 @@ class Critic:
         batch = task.shape
         flat = observation.reshape(*batch, -1)
         inputs = jnp.concatenate([flat, jax.nn.one_hot(task, self.num_tasks)], axis=-1)
-        return self.network.apply(params, inputs)[..., 0]  # type: ignore[index]
+        outputs: Any = self.network.apply(params, inputs)
+        return outputs[..., 0]
 
 
 def count_parameters(params: Any) -> int:

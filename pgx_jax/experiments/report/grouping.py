@@ -220,7 +220,7 @@ def affinity_figure(
                 color="white" if strong else INK,
             )
     bar = figure.colorbar(mesh, ax=axes, shrink=0.85, aspect=24, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.axhline(centre, color=INK, linewidth=1.0)
     bar.set_label(f"{unit}\n(line and white: mean of all pairs)")
     return figure

@@ -1,7 +1,7 @@
 """Pieces of the page as HTML, and numbers as text."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from pgx_jax.experiments.report import style
@@ -30,7 +30,7 @@ def html_table(
     head: Sequence[str],
     rows: Iterable[Sequence[str]],
     caption: str = "",
-    numbers: set[int] = frozenset(),  # type: ignore[assignment]
+    numbers: Set[int] = frozenset(),
     wide: bool = False,
 ) -> str:
     """A table from cells that are HTML already; head and caption are text."""
