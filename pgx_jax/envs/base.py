@@ -4,10 +4,37 @@ The adapter owns batching. A JAX environment vmaps inside its adapter; an enviro
 is called once per batched step. One rollout body serves all of them, and no caller vmaps a step.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jax import Array
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Actions int32[B] from 0 to ``num_actions`` - 1.
+
+    Attributes:
+        num_actions: how many.
+    """
+
+    num_actions: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """Actions float32[B, size]; the adapter clips them to [-1, 1] and scales them to the range.
+
+    Attributes:
+        size: numbers in one action.
+    """
+
+    size: int
+
+
+ActionSpace = Discrete | Box
 
 
 class TimeStep(NamedTuple):
@@ -20,7 +47,7 @@ class TimeStep(NamedTuple):
         truncated: bool[B], it was cut short: bootstrap from ``final_observation``.
         final_observation: float[B, ...], the observation that this step led to, before any reset.
         valid: bool[B], False for a step that only reset its environment; to be masked.
-        info: float[B] by name, such as success.
+        info: float[B] by name, such as success; an episode's value is the largest of its steps.
     """
 
     observation: Array
@@ -50,13 +77,18 @@ class Environment(Protocol):
         ...
 
     @property
-    def num_actions(self) -> int:
-        """Number of discrete actions."""
+    def action_space(self) -> ActionSpace:
+        """What an action is."""
         ...
 
     @property
     def max_episode_steps(self) -> int:
         """Steps after which an episode is truncated."""
+        ...
+
+    @property
+    def info_names(self) -> tuple[str, ...]:
+        """Names of the values that every step reports."""
         ...
 
     def reset(self, keys: Array, tasks: Any) -> tuple[Any, Array]:
@@ -79,6 +111,11 @@ class TaskFamily(NamedTuple):
         train_names: one name a source task.
         description: one line, with the published ranges.
         groups: int[n], the groups where they are known in advance; else None.
+        metric: what a policy is judged by: "return", or the name of an ``info`` value such as
+            "success", of which an episode has the largest of its steps.
+        notes: facts that a reader of the results has to know, such as the backend and the
+            version of the reward.
+        close: releases what the environment holds on the host; None where it holds nothing.
     """
 
     name: str
@@ -88,6 +125,9 @@ class TaskFamily(NamedTuple):
     train_names: tuple[str, ...]
     description: str
     groups: np.ndarray | None = None
+    metric: str = "return"
+    notes: tuple[str, ...] = ()
+    close: Callable[[], None] | None = None
 
     @property
     def num_tasks(self) -> int:

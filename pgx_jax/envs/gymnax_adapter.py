@@ -1,5 +1,6 @@
 """Any gymnax environment behind the batched protocol; a task is its parameters."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pgx_jax.envs.base import TimeStep
+from pgx_jax.envs.base import ActionSpace, Box, Discrete, TimeStep
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,21 @@ class GymnaxEnvironment:
         return tuple(environment.observation_space(params).shape)
 
     @property
-    def num_actions(self) -> int:
-        """Number of discrete actions."""
-        return int(_make(self.name)[0].num_actions)
+    def action_space(self) -> ActionSpace:
+        """What an action is."""
+        environment, params = _make(self.name)
+        space = environment.action_space(params)
+        return Discrete(int(space.n)) if hasattr(space, "n") else Box(math.prod(space.shape))
 
     @property
     def max_episode_steps(self) -> int:
         """Steps after which an episode is truncated."""
         return int(_make(self.name)[1].max_steps_in_episode)
+
+    @property
+    def info_names(self) -> tuple[str, ...]:
+        """Names of the values that every step reports: none."""
+        return ()
 
     @property
     def default_task(self) -> Any:
@@ -50,7 +58,12 @@ class GymnaxEnvironment:
 
     def step(self, keys: Array, state: Any, action: Array, tasks: Any) -> tuple[Any, TimeStep]:
         """Advance B environments by one step and reset those that finished."""
-        environment, _ = _make(self.name)
+        environment, params = _make(self.name)
+        if isinstance(self.action_space, Box):
+            space = environment.action_space(params)
+            low, high = (jnp.asarray(bound, jnp.float32) for bound in (space.low, space.high))
+            action = low + (jnp.clip(action, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
+            action = action.reshape(-1, *space.shape)
         observation, state, reward, terminated, truncated, info = jax.vmap(environment.step)(
             keys, state, action, tasks
         )

@@ -12,9 +12,10 @@ from pgx_jax.envs.base import TaskFamily
 from pgx_jax.experiments.config import RunConfig
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.store import Tree
-from pgx_jax.networks.policies import CategoricalPolicy, Critic, count_parameters
+from pgx_jax.networks.policies import Critic, count_parameters
 from pgx_jax.rl.evaluation import evaluate
 from pgx_jax.rl.ppo import PPO, Agent, share_environments
+from pgx_jax.rl.rollout import make_policy
 
 
 class Trained(NamedTuple):
@@ -43,7 +44,7 @@ def make_ppo(family: TaskFamily, config: RunConfig, hidden_sizes: tuple[int, ...
     shape = environment.observation_shape
     return PPO(
         environment,
-        CategoricalPolicy(shape, environment.num_actions, hidden_sizes),
+        make_policy(environment, hidden_sizes),
         Critic(shape, family.num_tasks, hidden_sizes),
         config.ppo,
     )
@@ -58,8 +59,7 @@ def matched_hidden_sizes(
     """
 
     def count(sizes: tuple[int, ...]) -> int:
-        environment = family.environment
-        policy = CategoricalPolicy(environment.observation_shape, environment.num_actions, sizes)
+        policy = make_policy(family.environment, sizes)
         return count_parameters(jax.eval_shape(policy.init, jax.random.key(0)))
 
     wanted = num_policies * count(hidden_sizes)

@@ -1,33 +1,39 @@
-"""Returns of whole episodes under a fixed policy."""
+"""Returns of whole episodes under fixed policies."""
 
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from pgx_jax.envs.base import Environment
-from pgx_jax.networks.policies import CategoricalPolicy
+from pgx_jax.networks.policies import Policy
+from pgx_jax.rl.loops import raise_faults, runs_in_python, while_loop
 from pgx_jax.rl.rollout import tasks_of
 
 
 class Evaluation(NamedTuple):
-    """Returns of episodes.
+    """What episodes came to.
 
     Attributes:
-        returns: float[tasks, episodes], undiscounted return of each episode.
+        returns: float[..., tasks, episodes], undiscounted return of each episode.
         num_steps: int, environment steps that counted.
+        info: float[..., tasks, episodes] by name, largest value over each episode's steps.
     """
 
     returns: Array
     num_steps: Array
+    info: dict[str, Array]
+
+    def metric(self, name: str) -> Array:
+        """The returns, or the ``info`` value of that name."""
+        return self.returns if name == "return" else self.info[name]
 
 
-@partial(jax.jit, static_argnames=("environment", "policy", "num_episodes", "horizon", "greedy"))
 def evaluate(
     environment: Environment,
-    policy: CategoricalPolicy,
+    policy: Policy,
     params: Any,
     tasks: Any,
     task_index: Array,
@@ -55,10 +61,80 @@ def evaluate(
 
     Returns:
         Returns float[s, num_episodes] and the number of steps taken.
+
+    Raises:
+        HostEnvironmentError: an environment on the host failed.
     """
-    own_keys = jax.vmap(lambda task: jax.random.fold_in(key, task))(task_index)
+    many = evaluate_many(
+        environment,
+        policy,
+        jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params),
+        tasks,
+        jnp.asarray(task_index)[None],
+        key,
+        num_episodes=num_episodes,
+        horizon=horizon,
+        greedy=greedy,
+    )
+    info = {name: value[0] for name, value in many.info.items()}
+    return Evaluation(many.returns[0], many.num_steps, info)
+
+
+def evaluate_many(
+    environment: Environment,
+    policy: Policy,
+    params: Any,
+    tasks: Any,
+    task_index: Array,
+    key: Array,
+    *,
+    num_episodes: int,
+    horizon: int,
+    greedy: bool = True,
+) -> Evaluation:
+    """:func:`evaluate` for P policies side by side, each in tasks of its own.
+
+    Args:
+        environment: the batched environment; steps P * s * num_episodes of them at once.
+        policy: acts.
+        params: parameters whose leaves lead with P.
+        tasks: pytree of all tasks, leaves lead with n.
+        task_index: int[P, s], the tasks of each policy.
+        key: PRNG key, the same for every policy.
+        num_episodes: episodes a task.
+        horizon: steps after which an episode that has not ended counts as it stands.
+        greedy: take the most probable action rather than a sampled one.
+
+    Returns:
+        Returns float[P, s, num_episodes] and the number of steps taken by all.
+
+    Raises:
+        HostEnvironmentError: an environment on the host failed.
+    """
+    run = _evaluate if runs_in_python(environment) else _compiled_evaluate
+    result = run(
+        environment, policy, params, tasks, task_index, key, num_episodes, horizon, greedy
+    )
+    raise_faults(environment, result)
+    return result
+
+
+def _evaluate(
+    environment: Environment,
+    policy: Policy,
+    params: Any,
+    tasks: Any,
+    task_index: Array,
+    key: Array,
+    num_episodes: int,
+    horizon: int,
+    greedy: bool,
+) -> Evaluation:
+    shape = (*task_index.shape, num_episodes)
+    flat_index = task_index.reshape(-1)
+    env_tasks = tasks_of(tasks, jnp.repeat(flat_index, num_episodes))
+    own_keys = jax.vmap(lambda task: jax.random.fold_in(key, task))(flat_index)
     keys = jax.vmap(lambda own: jax.random.split(own, num_episodes))(own_keys).reshape(-1)
-    env_tasks = tasks_of(tasks, jnp.repeat(task_index, num_episodes))
     reset_keys, step_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     state, observation = environment.reset(reset_keys, env_tasks)
 
@@ -66,17 +142,10 @@ def evaluate(
         return (carry[0] < horizon) & carry[3].any()
 
     def one_step(carry: tuple) -> tuple:
-        time, state, observation, alive, total, steps = carry
-        now = jax.vmap(lambda own: jax.random.fold_in(own, time))(step_keys)
-        act_keys, env_keys = jax.vmap(jax.random.split, out_axes=1)(now)
-        if greedy:
-            action = policy.mode(params, observation)
-        else:
-            action, _ = policy.sample(params, observation, act_keys)
+        time, state, observation, *totals = carry
+        action, env_keys = _act(policy, params, observation, step_keys, time, greedy)
         state, step = environment.step(env_keys, state, action, env_tasks)
-        counts = alive & step.valid
-        total = total + jnp.where(counts, step.reward, 0.0)
-        return time + 1, state, step.observation, alive & ~step.done, total, steps + counts.sum()
+        return time + 1, state, step.observation, *_count(step, *totals)
 
     count = keys.shape[0]
     start = (
@@ -86,6 +155,47 @@ def evaluate(
         jnp.ones(count, bool),
         jnp.zeros(count),
         jnp.zeros((), jnp.int32),
+        {name: jnp.full(count, -jnp.inf) for name in environment.info_names},
     )
-    *_, total, steps = lax.while_loop(running, one_step, start)
-    return Evaluation(total.reshape(-1, num_episodes), steps)
+    *_, total, steps, info = while_loop(environment, running, one_step, start)
+    return Evaluation(
+        total.reshape(shape), steps, {name: value.reshape(shape) for name, value in info.items()}
+    )
+
+
+_compiled_evaluate = jax.jit(_evaluate, static_argnums=(0, 1, 6, 7, 8))
+
+
+@partial(jax.jit, static_argnames=("policy", "greedy"))
+def _act(
+    policy: Policy, params: Any, observation: Array, step_keys: Array, time: Array, greedy: bool
+) -> tuple[Array, Array]:
+    """Actions of P policies, and the environments' keys of this step."""
+    num_policies = jax.tree.leaves(params)[0].shape[0]
+
+    def split(leaf: Array) -> Array:
+        return leaf.reshape(num_policies, -1, *leaf.shape[1:])
+
+    now = jax.vmap(lambda own: jax.random.fold_in(own, time))(step_keys)
+    act_keys, env_keys = jax.vmap(jax.random.split, out_axes=1)(now)
+    if greedy:
+        action = jax.vmap(policy.mode)(params, split(observation))
+    else:
+        action, _ = jax.vmap(policy.sample)(params, split(observation), split(act_keys))
+    return action.reshape(-1, *action.shape[2:]), env_keys
+
+
+@jax.jit
+def _count(
+    step: Any, alive: Array, total: Array, steps: Array, info: dict[str, Array]
+) -> tuple[Array, Array, Array, dict[str, Array]]:
+    counts = alive & step.valid
+    return (
+        alive & ~step.done,
+        total + jnp.where(counts, step.reward, 0.0),
+        steps + counts.sum(),
+        {
+            name: jnp.where(counts, jnp.maximum(value, step.info[name]), value)
+            for name, value in info.items()
+        },
+    )

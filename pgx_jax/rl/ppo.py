@@ -21,8 +21,9 @@ import optax
 from jax import Array, lax
 
 from pgx_jax.envs.base import Environment
-from pgx_jax.networks.policies import CategoricalPolicy, Critic
+from pgx_jax.networks.policies import Critic, Policy
 from pgx_jax.rl.gae import generalised_advantages
+from pgx_jax.rl.loops import raise_faults, runs_in_python
 from pgx_jax.rl.rollout import RolloutState, Trajectory, rollout, start_rollout, tasks_of
 
 
@@ -114,6 +115,7 @@ class PPOMetrics(NamedTuple):
     Attributes:
         return_sum: float[n], summed returns of the episodes that ended in this update.
         episode_count: int[n], their number.
+        info_sum: float[n] by name, summed largest ``info`` values of those episodes.
         policy_loss: mean clipped surrogate loss.
         value_loss: mean squared error of normalised values.
         entropy: mean entropy, nats.
@@ -122,6 +124,7 @@ class PPOMetrics(NamedTuple):
 
     return_sum: Array
     episode_count: Array
+    info_sum: dict[str, Array]
     policy_loss: Array
     value_loss: Array
     entropy: Array
@@ -150,7 +153,7 @@ class PPO:
     """
 
     environment: Environment
-    policy: CategoricalPolicy
+    policy: Policy
     critic: Critic
     config: PPOConfig
 
@@ -179,14 +182,12 @@ class PPO:
         """
         key, reset_key = jax.random.split(key)
         optimiser = _optimiser(self.config)
+        start = start_rollout(self.environment, tasks_of(tasks, task_index), reset_key)
+        raise_faults(self.environment, start)
         return PPOState(
-            agent,
-            (optimiser.init(agent.policy), optimiser.init(agent.critic)),
-            start_rollout(self.environment, tasks_of(tasks, task_index), reset_key),
-            key,
+            agent, (optimiser.init(agent.policy), optimiser.init(agent.critic)), start, key
         )
 
-    @partial(jax.jit, static_argnames="self")
     def update(
         self, state: PPOState, tasks: Any, task_index: Array, progress: Array
     ) -> tuple[PPOState, PPOMetrics]:
@@ -200,7 +201,24 @@ class PPO:
 
         Returns:
             The next state and what happened.
+
+        Raises:
+            HostEnvironmentError: an environment on the host failed.
         """
+        run = self._update if runs_in_python(self.environment) else self._compiled_update
+        result = run(state, tasks, task_index, progress)
+        raise_faults(self.environment, result)
+        return result
+
+    @partial(jax.jit, static_argnames="self")
+    def _compiled_update(
+        self, state: PPOState, tasks: Any, task_index: Array, progress: Array
+    ) -> tuple[PPOState, PPOMetrics]:
+        return self._update(state, tasks, task_index, progress)
+
+    def _update(
+        self, state: PPOState, tasks: Any, task_index: Array, progress: Array
+    ) -> tuple[PPOState, PPOMetrics]:
         key, rollout_key, shuffle_key = jax.random.split(state.key, 3)
         rollout_state, trajectory = rollout(
             self.environment,
@@ -211,17 +229,49 @@ class PPO:
             rollout_key,
             self.config.num_steps,
         )
-        agent, batch = self._make_batch(state.agent, trajectory, task_index)
+        agent, optimiser, metrics = self.learn(
+            state.agent, state.optimiser, trajectory, task_index, shuffle_key, progress
+        )
+        return PPOState(agent, optimiser, rollout_state, key), metrics
+
+    @partial(jax.jit, static_argnames="self")
+    def learn(
+        self,
+        agent: Agent,
+        optimiser: Any,
+        trajectory: Trajectory,
+        task_index: Array,
+        key: Array,
+        progress: Array,
+    ) -> tuple[Agent, Any, PPOMetrics]:
+        """Advantages and epochs of minibatches on a trajectory of [T, num_envs].
+
+        Args:
+            agent: parameters that made the trajectory.
+            optimiser: optax states.
+            trajectory: from ``rollout``.
+            task_index: int[num_envs], each environment's task.
+            key: PRNG key of the minibatches.
+            progress: share of the training done so far, 0..1.
+
+        Returns:
+            Agent, optimiser and metrics.
+        """
+        agent, batch = self._make_batch(agent, trajectory, task_index)
         rate = self.config.learning_rate * (1.0 - 0.9 * progress)
-        agent, optimiser, losses = self._improve(agent, state.optimiser, batch, rate, shuffle_key)
+        agent, optimiser, losses = self._improve(agent, optimiser, batch, rate, key)
         ended = trajectory.step.done & trajectory.step.valid
         by_task = jnp.zeros(self.critic.num_tasks)
         metrics = PPOMetrics(
             by_task.at[task_index].add(trajectory.episode_return.sum(axis=0)),
             by_task.astype(jnp.int32).at[task_index].add(ended.sum(axis=0)),
+            {
+                name: by_task.at[task_index].add(value.sum(axis=0))
+                for name, value in trajectory.episode_info.items()
+            },
             *losses,
         )
-        return PPOState(agent, optimiser, rollout_state, key), metrics
+        return agent, optimiser, metrics
 
     def advantages(
         self, agent: Agent, trajectory: Trajectory, task_index: Array
@@ -315,13 +365,14 @@ class PPO:
 
     def _policy_loss(self, params: Any, batch: _Batch) -> tuple[Array, tuple]:
         total = jnp.maximum(batch.weight.sum(), 1.0)
-        log_probs = jax.nn.log_softmax(self.policy.logits(params, batch.observation))
-        log_prob = jnp.take_along_axis(log_probs, batch.action[..., None], axis=-1)[..., 0]
+        log_prob, entropies = self.policy.log_prob_and_entropy(
+            params, batch.observation, batch.action
+        )
         ratio = jnp.exp(log_prob - batch.log_prob)
         limited = jnp.clip(ratio, 1 - self.config.clip, 1 + self.config.clip)
         gain = jnp.minimum(ratio * batch.advantage, limited * batch.advantage)
         loss = -(batch.weight * gain).sum() / total
-        entropy = -(batch.weight * (jnp.exp(log_probs) * log_probs).sum(-1)).sum() / total
+        entropy = (batch.weight * entropies).sum() / total
         clipped = (batch.weight * (ratio != limited)).sum() / total
         return loss - self.config.entropy_coefficient * entropy, (loss, entropy, clipped)
 

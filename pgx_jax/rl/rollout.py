@@ -1,13 +1,15 @@
 """One rollout body for every environment behind the batched protocol."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-from pgx_jax.envs.base import Environment, TimeStep
-from pgx_jax.networks.policies import CategoricalPolicy
+from pgx_jax.envs.base import Box, Environment, TimeStep
+from pgx_jax.networks.policies import CategoricalPolicy, GaussianPolicy, Policy
+from pgx_jax.rl.loops import scan
 
 
 class RolloutState(NamedTuple):
@@ -17,11 +19,13 @@ class RolloutState(NamedTuple):
         environment: the adapter's own state.
         observation: float[B, ...], to act on next.
         episode_return: float[B], reward so far in the running episode.
+        episode_info: float[B] by name, largest value so far in the running episode.
     """
 
     environment: Any
     observation: Array
     episode_return: Array
+    episode_info: dict[str, Array]
 
 
 class Trajectory(NamedTuple):
@@ -33,6 +37,7 @@ class Trajectory(NamedTuple):
         log_prob: log-probability of that action at the time.
         step: what came back; ``step.valid`` is False where the transition is to be masked.
         episode_return: return of the episode that ended with this step, else 0.
+        episode_info: largest ``info`` values of the episode that ended with this step, else 0.
     """
 
     observation: Array
@@ -40,6 +45,15 @@ class Trajectory(NamedTuple):
     log_prob: Array
     step: TimeStep
     episode_return: Array
+    episode_info: dict[str, Array]
+
+
+def make_policy(environment: Environment, hidden_sizes: tuple[int, ...]) -> Policy:
+    """A policy for the environment's actions: categorical or Gaussian."""
+    space = environment.action_space
+    if isinstance(space, Box):
+        return GaussianPolicy(environment.observation_shape, space.size, hidden_sizes)
+    return CategoricalPolicy(environment.observation_shape, space.num_actions, hidden_sizes)
 
 
 def tasks_of(tasks: Any, task_index: Array) -> Any:
@@ -51,12 +65,13 @@ def start_rollout(environment: Environment, tasks: Any, key: Array) -> RolloutSt
     """Reset B environments, one per leading entry of ``tasks``."""
     num_envs = jax.tree.leaves(tasks)[0].shape[0]
     state, observation = environment.reset(jax.random.split(key, num_envs), tasks)
-    return RolloutState(state, observation, jnp.zeros(num_envs))
+    info = {name: jnp.full(num_envs, -jnp.inf) for name in environment.info_names}
+    return RolloutState(state, observation, jnp.zeros(num_envs), info)
 
 
 def rollout(
     environment: Environment,
-    policy: CategoricalPolicy,
+    policy: Policy,
     params: Any,
     state: RolloutState,
     tasks: Any,
@@ -81,16 +96,40 @@ def rollout(
 
     def one_step(state: RolloutState, step_key: Array) -> tuple[RolloutState, Trajectory]:
         act_key, env_key = jax.random.split(step_key)
-        action, log_prob = policy.sample(
-            params, state.observation, jax.random.split(act_key, num_envs)
+        action, log_prob = draw_action(
+            policy, params, state.observation, jax.random.split(act_key, num_envs)
         )
         env_state, step = environment.step(
             jax.random.split(env_key, num_envs), state.environment, action, tasks
         )
-        total = state.episode_return + jnp.where(step.valid, step.reward, 0.0)
-        finished = jnp.where(step.done, total, 0.0)
-        trajectory = Trajectory(state.observation, action, log_prob, step, finished)
-        following = RolloutState(env_state, step.observation, jnp.where(step.done, 0.0, total))
-        return following, trajectory
+        return record_step(state, action, log_prob, env_state, step)
 
-    return lax.scan(one_step, state, jax.random.split(key, num_steps))
+    return scan(environment, one_step, state, jax.random.split(key, num_steps))
+
+
+@partial(jax.jit, static_argnames="policy")
+def draw_action(
+    policy: Policy, params: Any, observation: Array, keys: Array
+) -> tuple[Array, Array]:
+    """Actions [B, ...] and their log-probabilities; one program also outside a trace."""
+    return policy.sample(params, observation, keys)
+
+
+@jax.jit
+def record_step(
+    state: RolloutState, action: Array, log_prob: Array, env_state: Any, step: TimeStep
+) -> tuple[RolloutState, Trajectory]:
+    """Book a step: the state that follows, and the step's row of the trajectory."""
+    total = state.episode_return + jnp.where(step.valid, step.reward, 0.0)
+    largest = {
+        name: jnp.where(step.valid, jnp.maximum(value, step.info[name]), value)
+        for name, value in state.episode_info.items()
+    }
+    ended = {name: jnp.where(step.done, value, 0.0) for name, value in largest.items()}
+    running = {name: jnp.where(step.done, -jnp.inf, value) for name, value in largest.items()}
+    returned = jnp.where(step.done, total, 0.0)
+    trajectory = Trajectory(state.observation, action, log_prob, step, returned, ended)
+    after = RolloutState(
+        env_state, step.observation, jnp.where(step.done, 0.0, total), running
+    )
+    return after, trajectory

@@ -1,18 +1,17 @@
 """Transitions of every task under the meta-policy, with advantages, for the estimation."""
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from pgx_jax.rl.loops import raise_faults, runs_in_python
 from pgx_jax.rl.ppo import PPO, Agent
 from pgx_jax.rl.rollout import rollout, start_rollout, tasks_of
 from pgx_jax.types import Transitions
 
 
-@partial(jax.jit, static_argnames=("ppo", "num_tasks", "num_steps", "envs_per_task"))
 def collect_transitions(
     ppo: PPO,
     agent: Agent,
@@ -37,8 +36,26 @@ def collect_transitions(
     Returns:
         Leaves [n, T, ...]. Advantages are generalised advantage estimates in reward units. The
         mask is False where a step only reset its environment.
+
+    Raises:
+        HostEnvironmentError: an environment on the host failed.
     """
-    envs_per_task = min(envs_per_task, num_steps)
+    in_python = runs_in_python(ppo.environment)
+    run = _collect if in_python else _compiled_collect
+    result = run(ppo, agent, tasks, key, num_tasks, num_steps, min(envs_per_task, num_steps))
+    raise_faults(ppo.environment, result)
+    return result
+
+
+def _collect(
+    ppo: PPO,
+    agent: Agent,
+    tasks: Any,
+    key: Array,
+    num_tasks: int,
+    num_steps: int,
+    envs_per_task: int,
+) -> Transitions:
     length = -(-num_steps // envs_per_task)
     task_index = jnp.repeat(jnp.arange(num_tasks), envs_per_task)
     env_tasks = tasks_of(tasks, task_index)
@@ -61,3 +78,6 @@ def collect_transitions(
         per_task(advantage),
         per_task(trajectory.step.valid),
     )
+
+
+_compiled_collect = jax.jit(_collect, static_argnums=(0, 4, 5, 6))

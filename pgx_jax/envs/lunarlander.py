@@ -1,0 +1,187 @@
+"""LunarLander-v3 with varied gravity, wind, turbulence and engine (Gymnasium, Box2D)."""
+
+import types
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from pgx_jax.envs.base import Discrete, TaskFamily
+from pgx_jax.envs.host import HostEnvironment, HostTasks
+
+RANGES = {
+    "gravity": (-11.5, -3.0),
+    "wind_power": (0.0, 20.0),
+    "turbulence_power": (0.0, 2.0),
+    "engine": (0.7, 1.5),
+}
+"""Uniform, but for ``engine``, which is log-uniform; gravity in Box2D's units (m/s² scaled)."""
+
+_MAX_STEPS = 1000
+_OBSERVATION_SIZE = 8
+_NUM_ACTIONS = 4
+
+
+def lunarlander_parameters(seed: int, num_tasks: int) -> list[dict[str, float]]:
+    """Parameters of tasks drawn from the published distribution.
+
+    Args:
+        seed: of the draw.
+        num_tasks: number of tasks; the first n are the same whatever their number.
+
+    Returns:
+        One dict a task, with the keys of ``RANGES``.
+    """
+    rng = np.random.default_rng(seed)
+    tasks = []
+    for unit in rng.random((num_tasks, len(RANGES))):
+        task = {}
+        for share, (name, (low, high)) in zip(unit, RANGES.items(), strict=True):
+            task[name] = float(
+                low * (high / low) ** share if name == "engine" else low + (high - low) * share
+            )
+        tasks.append(task)
+    return tasks
+
+
+def lunarlander(
+    num_tasks: int = 10, num_test_tasks: int = 50, seed: int = 0, backend: str | None = None
+) -> TaskFamily:
+    """LunarLander-v3 with gravity, wind, turbulence and engine drawn from ``RANGES``.
+
+    Args:
+        num_tasks: n, source tasks.
+        num_test_tasks: held-out tasks from the same distribution.
+        seed: of the tasks; the published family has seed 0.
+        backend: "gymnasium" (in this process; the default) or "gymnasium-async".
+
+    Returns:
+        The family.
+
+    Raises:
+        ValueError: an unknown backend.
+        ImportError: gymnasium or Box2D is missing.
+    """
+    source = lunarlander_parameters(2 * seed, num_tasks)
+    held_out = lunarlander_parameters(2 * seed + 1, num_test_tasks)
+    return lunarlander_family("lunarlander", source, held_out, backend=backend)
+
+
+def lunarlander_family(
+    name: str,
+    source: list[dict[str, float]],
+    held_out: list[dict[str, float]],
+    *,
+    backend: str | None = None,
+) -> TaskFamily:
+    """A LunarLander family of given tasks.
+
+    Args:
+        name: of the family.
+        source: parameters of the source tasks, keys of ``RANGES``; {} is LunarLander-v3 itself.
+        held_out: parameters of the held-out tasks.
+        backend: "gymnasium" (in this process; the default) or "gymnasium-async".
+
+    Returns:
+        The family.
+
+    Raises:
+        ValueError: an unknown backend.
+        ImportError: gymnasium or Box2D is missing.
+    """
+    from pgx_jax.envs.gymnasium_backend import GymnasiumBatch, vectorization_of
+
+    _classes()
+    backend = backend or "gymnasium"
+    vectorization = vectorization_of(backend)
+    table = [*source, *held_out]
+    names = [task_name(index, task) for index, task in enumerate(table, 1)]
+
+    def make_batch(tasks: np.ndarray) -> GymnasiumBatch:
+        return GymnasiumBatch(
+            [LunarLanderMaker(table[task]) for task in tasks],
+            [names[task] for task in tasks],
+            vectorization=vectorization,
+        )
+
+    environment = HostEnvironment(
+        "LunarLander-v3",
+        make_batch,
+        observation_shape=(_OBSERVATION_SIZE,),
+        action_space=Discrete(_NUM_ACTIONS),
+        max_episode_steps=_MAX_STEPS,
+        task_names=names,
+        backend=backend,
+    )
+    count = len(source)
+    return TaskFamily(
+        name=name,
+        environment=environment,
+        train_tasks=HostTasks(np.arange(count, dtype=np.int32)),
+        test_tasks=HostTasks(np.arange(count, len(table), dtype=np.int32)),
+        train_names=tuple(names[:count]),
+        description="Gymnasium LunarLander-v3: "
+        + ", ".join(
+            f"{key} {'log-U' if key == 'engine' else 'U'}[{low:g}, {high:g}]"
+            for key, (low, high) in RANGES.items()
+        ),
+        notes=(f"backend {backend}",),
+        close=environment.close,
+    )
+
+
+class LunarLanderMaker:
+    """Makes one LunarLander with a task's parameters; picklable."""
+
+    def __init__(self, task: dict[str, float], render_mode: str | None = None) -> None:
+        self._task, self._render_mode = task, render_mode
+
+    def __call__(self) -> Any:
+        """A new environment with its time limit."""
+        from gymnasium.wrappers import TimeLimit
+
+        engine, options = self._task.get("engine", 1.0), dict(self._task)
+        options.pop("engine", None)
+        environment = _lander_class(engine)(
+            enable_wind="wind_power" in options or "turbulence_power" in options,
+            render_mode=self._render_mode,
+            **options,
+        )
+        return TimeLimit(environment, _MAX_STEPS)
+
+
+@lru_cache(maxsize=1)
+def _classes() -> Any:
+    try:
+        from gymnasium.envs.box2d import lunar_lander
+    except ImportError as error:
+        raise ImportError('LunarLander needs Box2D: pip install "pgx_jax[lunarlander]"') from error
+    return lunar_lander
+
+
+@lru_cache(maxsize=1024)
+def _lander_class(engine: float) -> type:
+    """LunarLander whose engines are ``engine`` times as strong.
+
+    Gymnasium keeps the powers in module constants, not in parameters: the class gets a ``step``
+    that reads constants of its own, so that nothing is changed for other landers.
+    """
+    module = _classes()
+    base = module.LunarLander
+    scaled = {
+        **vars(module),
+        "MAIN_ENGINE_POWER": module.MAIN_ENGINE_POWER * engine,
+        "SIDE_ENGINE_POWER": module.SIDE_ENGINE_POWER * engine,
+    }
+    step = types.FunctionType(
+        base.step.__code__, scaled, "step", base.step.__defaults__, base.step.__closure__
+    )
+    return type("LunarLander", (base,), {"step": step})
+
+
+def task_name(index: int, task: dict[str, float]) -> str:
+    """A short name with the task's parameters."""
+    short = {"gravity": "g", "wind_power": "wind", "turbulence_power": "turb", "engine": "engine"}
+    return f"{index}: " + (
+        " ".join(f"{short[key]}={value:.3g}" for key, value in task.items()) or "unmodified"
+    )
