@@ -22,7 +22,7 @@ class Run:
     environment: str
     """Task family; `pgx-jax list` names them."""
     preset: str = "default"
-    """smoke (under a minute), default, or paper (2048 transitions a task, as in the paper)."""
+    """smoke (under 4 minutes), default (up to an hour), or paper (2048 transitions a task)."""
     seed: int = 0
     """Of training, projection, subsets and evaluation; equal seeds give equal results."""
     out: Path | None = None
@@ -31,6 +31,17 @@ class Run:
     """Number of groups k; chosen on held-out subsets where not given."""
     max_groups: int | None = None
     """Largest k that the automatic choice considers."""
+    backend: str | None = None
+    """What runs the environments, where there is a choice; `pgx-jax list` names them."""
+    range: tuple[str, ...] = ()
+    """NAME=LOW:HIGH[:log|:int], NAME=A,B,C or NAME=VALUE: what varies between the tasks of
+    gymnax:NAME (its parameters) or gymnasium:ID (its keyword arguments); once per parameter."""
+    task_file: str | None = None
+    """Python file that defines `ranges`, or a function `tasks(seed, num_tasks)`, instead."""
+    warm_start: str | None = None
+    """none, or experts: clone Meta-World's scripted experts before meta-training."""
+    render: bool = False
+    """Put frames of the trained policies into the report, where the environment can draw."""
     num_tasks: int | None = None
     """Source tasks n."""
     num_test_tasks: int | None = None
@@ -78,17 +89,23 @@ def main() -> None:
         Run | List,
         prog="pgx-jax",
         description="Which reinforcement-learning tasks should share a policy?",
-        config=(tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff),
+        config=(
+            tyro.conf.PositionalRequiredArgs,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.UseAppendAction,
+        ),
     )
     sys.exit(_list() if isinstance(command, List) else _run(command))
 
 
 def _run(command: Run) -> int:
     """Run an experiment; what a user can mend is one line on standard error."""
-    from pgx_jax.envs.families import FAMILIES, unknown_name
+    from pgx_jax.envs.families import find_family
 
-    if command.environment not in FAMILIES:
-        return _fail(unknown_name("environment", command.environment, FAMILIES))
+    try:
+        entry, _ = find_family(command.environment)
+    except ValueError as error:
+        return _fail(str(error))
     try:
         import flax  # noqa: F401
         import gymnax  # noqa: F401
@@ -96,8 +113,8 @@ def _run(command: Run) -> int:
         import optax  # noqa: F401
         import rich  # noqa: F401
     except ImportError as error:
-        extra = FAMILIES[command.environment].extra
-        return _fail(f'{error.name} is missing: pip install "pgx_jax[{extra}]"')
+        return _fail(f'{error.name} is missing: pip install "pgx_jax[{entry.extra}]"')
+    from pgx_jax.envs.host import HostEnvironmentError
     from pgx_jax.experiments.config import make_config
     from pgx_jax.experiments.progress import Progress
     from pgx_jax.experiments.run import run_experiment
@@ -105,12 +122,15 @@ def _run(command: Run) -> int:
 
     options = dataclasses.asdict(command)
     environment, preset = options.pop("environment"), options.pop("preset")
-    out, grouping_only = options.pop("out"), options.pop("grouping_only")
+    out = options.pop("out")
+    grouping_only, render = options.pop("grouping_only"), options.pop("render")
+    options["ranges"] = options.pop("range") or None
     try:
         config = make_config(environment, preset, **options)
-        out = out or Path("runs") / f"{environment}-{preset}-seed{config.seed}"
-        run_experiment(config, out, progress=Progress(), grouping_only=grouping_only)
-    except (ValueError, ImportError, ArtifactError) as error:
+        name = environment.replace(":", "-").replace("/", "-")
+        out = out or Path("runs") / f"{name}-{preset}-seed{config.seed}"
+        run_experiment(config, out, progress=Progress(), grouping_only=grouping_only, render=render)
+    except (ValueError, ImportError, ArtifactError, HostEnvironmentError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return _fail("stopped; finished stages are kept, run the same command to go on")
@@ -119,15 +139,21 @@ def _run(command: Run) -> int:
 
 def _list() -> int:
     """Print what there is to run."""
-    from pgx_jax.envs.families import FAMILIES
+    from pgx_jax.envs.families import FAMILIES, GENERIC
 
-    width = max(len(name) for name in FAMILIES)
+    entries = {**FAMILIES, **{f"{prefix}NAME": entry for prefix, entry in GENERIC.items()}}
+    width = max(len(name) for name in entries)
     print("environments (pgx-jax run NAME):")
-    for name, entry in FAMILIES.items():
-        print(f'  {name:<{width}}  {entry.summary}; pip install "pgx_jax[{entry.extra}]"')
+    for name, entry in entries.items():
+        print(f"  {name:<{width}}  {entry.summary}")
+        print(f'  {"":<{width}}  pip install "pgx_jax[{entry.extra}]"')
+        if entry.backends:
+            print(f"  {'':<{width}}  --backend {' or '.join(entry.backends)}")
     print("presets (--preset NAME):")
-    print(f"  {'smoke':<{width}}  everything once, small; under a minute; the figures mean nothing")
-    print(f"  {'default':<{width}}  8192 transitions a task; a few minutes on 2 cores")
+    print(
+        f"  {'smoke':<{width}}  everything once, small; under 4 minutes; the figures mean nothing"
+    )
+    print(f"  {'default':<{width}}  up to 8192 transitions a task; 3 to 60 minutes on 2 cores")
     print(f"  {'paper':<{width}}  2048 transitions a task, as in the paper")
     print("settings by preset (change them with the option of the same name):")
     for line in _preset_table():
@@ -143,10 +169,9 @@ def _list() -> int:
 
 def _preset_table() -> list[str]:
     """What the presets set, one line an environment and preset."""
-    from pgx_jax.envs.families import FAMILIES
-
     try:
-        from pgx_jax.experiments.config import PRESETS, make_config
+        from pgx_jax.experiments.config import make_config
+        from pgx_jax.experiments.presets import PRESETS
     except ImportError:
         return ['  (needs pip install "pgx_jax[run]")']
     shown = (
@@ -159,7 +184,7 @@ def _preset_table() -> list[str]:
         "group_steps",
     )
     lines = []
-    for name in FAMILIES:
+    for name in PRESETS:
         for preset in PRESETS[name]:
             config = make_config(name, preset)
             values = ", ".join(

@@ -35,7 +35,10 @@ def test_help(monkeypatch, capsys, arguments):
 
 def test_help_names_the_options(monkeypatch, capsys):
     _, out, _ = run(monkeypatch, capsys, "run", "--help")
-    for option in ["preset", "seed", "num-groups", "num-subsets", "subset-size", "dim", "out"]:
+    for option in [
+        *("preset", "seed", "num-groups", "num-subsets", "subset-size", "dim", "out"),
+        *("backend", "range", "task-file", "warm-start", "render"),
+    ]:
         assert f"--{option}" in out
 
 
@@ -47,6 +50,12 @@ def test_help_names_the_options(monkeypatch, capsys):
         (["run", "cartpole", "--num-groups", "99"], "num_groups is 99; it must be between 1"),
         (["run", "cartpole", "--subset-size", "0"], "subset_size is 0; it must be between 2"),
         (["run", "cartpole", "--dim", "0"], "dim is 0; it must be at least 1"),
+        (["run", "cartpole", "--backend", "envpool"], "has no backend to choose"),
+        (["run", "cartpole", "--range", "gravity=5:20"], "has its published tasks"),
+        (["run", "cartpole", "--warm-start", "expert"], 'did you mean "experts"?'),
+        (["run", "cartpole", "--warm-start", "experts"], "has no scripted experts"),
+        (["run", "gymnax:CartPole-v1", "--range", "gravty=5:20"], "gravity"),
+        (["run", "gymnax:CartPole-v1"], "gravity"),
     ],
 )
 def test_a_mistake_is_one_line_and_starts_nothing(
@@ -77,6 +86,32 @@ def test_a_missing_package_names_the_pip_command(monkeypatch, capsys, tmp_path):
     code, _, err = run(monkeypatch, capsys, "run", "cartpole", "--out", str(tmp_path))
     assert code == 2
     assert 'gymnax is missing: pip install "pgx_jax[run]"' in err
+
+
+@pytest.mark.parametrize(
+    ("environment", "package", "extra"),
+    [
+        ("lunarlander", "gymnasium", "lunarlander"),
+        ("highway", "envpool", "highway"),
+        ("metaworld-mt10", "envpool", "metaworld"),
+        ("brax-ant", "brax", "brax"),
+        ("gymnasium:CartPole-v1", "gymnasium", "gymnasium"),
+    ],
+)
+def test_a_missing_extra_names_the_pip_command(
+    monkeypatch, capsys, tmp_path, environment, package, extra
+):
+    """As a user without the package sees it, not from modules that are loaded already."""
+    for name in [*sys.modules]:
+        if name.split(".")[0] == package or name.startswith("pgx_jax.envs."):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    code, out, err = run(monkeypatch, capsys, "run", environment, "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert out == ""
+    assert f'pip install "pgx_jax[{extra}]"' in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -115,6 +115,9 @@ class TaskFamily(NamedTuple):
             "success", of which an episode has the largest of its steps.
         notes: facts that a reader of the results has to know, such as the backend and the
             version of the reward.
+        experts: ``(key, episodes)`` -> demonstrations of every source task; None without experts.
+        render: ``(task, act, num_frames)`` -> uint8[frames, height, width, 3] of an episode in a
+            source task under ``act(observation) -> action``; None where nothing can be drawn.
         close: releases what the environment holds on the host; None where it holds nothing.
     """
 
@@ -127,6 +130,8 @@ class TaskFamily(NamedTuple):
     groups: np.ndarray | None = None
     metric: str = "return"
     notes: tuple[str, ...] = ()
+    experts: Callable[..., Any] | None = None
+    render: Callable[..., np.ndarray] | None = None
     close: Callable[[], None] | None = None
 
     @property

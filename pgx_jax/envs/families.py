@@ -1,7 +1,7 @@
 """Task families by name."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
@@ -13,15 +13,17 @@ class FamilyEntry(NamedTuple):
 
     Attributes:
         module: module that holds the maker; imported when the family is asked for.
-        maker: function ``(num_tasks, num_test_tasks, seed) -> TaskFamily``.
+        maker: function ``(num_tasks, num_test_tasks, seed[, backend]) -> TaskFamily``.
         extra: pip extra that it needs.
         summary: one line.
+        backends: what can run it, the default first; empty where there is no choice.
     """
 
     module: str
     maker: str
     extra: str
     summary: str
+    backends: tuple[str, ...] = ()
 
 
 FAMILIES: dict[str, FamilyEntry] = {
@@ -37,32 +39,143 @@ FAMILIES: dict[str, FamilyEntry] = {
         "run",
         "CartPole in three groups known in advance: normal, inverted, long and heavy",
     ),
+    "lunarlander": FamilyEntry(
+        "pgx_jax.envs.lunarlander",
+        "lunarlander",
+        "lunarlander",
+        "LunarLander-v3 with varied gravity, wind, turbulence and engine",
+        ("gymnasium", "gymnasium-async"),
+    ),
+    "highway": FamilyEntry(
+        "pgx_jax.envs.highway",
+        "highway",
+        "highway",
+        "highway-fast-v0 with varied traffic, lanes and conflicting reward weights",
+        ("envpool", "highway-env"),
+    ),
+    "metaworld-mt10": FamilyEntry(
+        "pgx_jax.envs.metaworld",
+        "metaworld_mt10",
+        "metaworld",
+        "Meta-World's ten MT10 tasks, 50 goals each; a policy is judged by success",
+        ("envpool", "metaworld"),
+    ),
+    "metaworld-mt50": FamilyEntry(
+        "pgx_jax.envs.metaworld",
+        "metaworld_mt50",
+        "metaworld",
+        "Meta-World's fifty MT50 tasks, 50 goals each; a policy is judged by success",
+        ("envpool", "metaworld"),
+    ),
+    "brax-halfcheetah": FamilyEntry(
+        "pgx_jax.envs.brax_families",
+        "brax_halfcheetah",
+        "brax",
+        "brax half-cheetah with varied physics and target speed",
+    ),
+    "brax-ant": FamilyEntry(
+        "pgx_jax.envs.brax_families",
+        "brax_ant",
+        "brax",
+        "brax ant with varied physics and target direction",
+    ),
+}
+
+# A name that starts so stands for any environment of that library.
+GENERIC: dict[str, FamilyEntry] = {
+    "gymnax:": FamilyEntry(
+        "pgx_jax.envs.gymnax_families",
+        "gymnax_family",
+        "run",
+        "any gymnax environment; --range NAME=LOW:HIGH or --task-file FILE say what varies",
+    ),
+    "gymnasium:": FamilyEntry(
+        "pgx_jax.envs.gymnasium_families",
+        "gymnasium_family",
+        "gymnasium",
+        "any registered Gymnasium environment; what varies are its keyword arguments",
+        ("gymnasium", "gymnasium-async"),
+    ),
 }
 
 
+def find_family(name: str) -> tuple[FamilyEntry, str]:
+    """The entry of a family, and the library's own name where it is ``gymnax:`` or such.
+
+    Raises:
+        ValueError: an unknown name (the nearest one is suggested).
+    """
+    for prefix, entry in GENERIC.items():
+        if name.startswith(prefix) and len(name) > len(prefix):
+            return entry, name.removeprefix(prefix)
+    if name not in FAMILIES:
+        known = [*FAMILIES, *(f"{prefix}NAME" for prefix in GENERIC)]
+        raise ValueError(unknown_name("environment", name, known))
+    return FAMILIES[name], ""
+
+
+def check_family(
+    name: str,
+    *,
+    backend: str | None = None,
+    ranges: Sequence[str] = (),
+    task_file: str | None = None,
+) -> None:
+    """Raise ValueError where these options do not go together; makes nothing."""
+    entry, own_name = find_family(name)
+    if backend is not None and backend not in entry.backends:
+        if not entry.backends:
+            raise ValueError(f'"{name}" runs in JAX and has no backend to choose')
+        raise ValueError(unknown_name(f"backend of {name}", backend, entry.backends))
+    if not own_name and (ranges or task_file):
+        raise ValueError(
+            f'"{name}" has its published tasks; ranges and a task file are for gymnax:NAME and '
+            "gymnasium:ID"
+        )
+    if ranges and task_file:
+        raise ValueError("ranges and a task file both say what varies; give one of them")
+
+
 def make_family(
-    name: str, *, num_tasks: int = 10, num_test_tasks: int = 50, seed: int = 0
+    name: str,
+    *,
+    num_tasks: int = 10,
+    num_test_tasks: int = 50,
+    seed: int = 0,
+    backend: str | None = None,
+    ranges: Sequence[str] = (),
+    task_file: str | None = None,
 ) -> TaskFamily:
     """The task family of that name.
 
     Args:
-        name: a key of ``FAMILIES``.
+        name: a key of ``FAMILIES``, ``gymnax:NAME`` or ``gymnasium:ID``.
         num_tasks: n, source tasks.
         num_test_tasks: held-out test tasks.
         seed: of the tasks, not of the training.
+        backend: what runs the environments; None takes the family's default.
+        ranges: what varies in a generic family, such as "gravity=5:20".
+        task_file: Python file that says so instead.
 
     Returns:
         The family.
 
     Raises:
-        ValueError: an unknown name (the nearest one is suggested).
+        ValueError: an unknown name (the nearest one is suggested), or options that do not fit.
         ImportError: a package is missing (the pip command is named).
     """
-    if name not in FAMILIES:
-        raise ValueError(unknown_name("environment", name, FAMILIES))
-    entry = FAMILIES[name]
+    check_family(name, backend=backend, ranges=ranges, task_file=task_file)
+    entry, own_name = find_family(name)
     maker: Callable[..., TaskFamily] = getattr(import_module(entry.module), entry.maker)
-    return maker(num_tasks=num_tasks, num_test_tasks=num_test_tasks, seed=seed)
+    options: dict = {"num_tasks": num_tasks, "num_test_tasks": num_test_tasks, "seed": seed}
+    if entry.backends:
+        options["backend"] = backend
+    if not own_name:
+        return maker(**options)
+    from pgx_jax.envs.parameters import load_task_file, parse_ranges
+
+    varied = load_task_file(task_file) if task_file else parse_ranges(ranges)
+    return maker(own_name, varied, **options)
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:

@@ -4,9 +4,11 @@ import types
 from functools import lru_cache
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from pgx_jax.envs.base import Discrete, TaskFamily
+from pgx_jax.envs.frames import record_frames
 from pgx_jax.envs.host import HostEnvironment, HostTasks
 
 RANGES = {
@@ -17,6 +19,7 @@ RANGES = {
 }
 """Uniform, but for ``engine``, which is log-uniform; gravity in Box2D's units (m/s² scaled)."""
 
+_UNMODIFIED = {"gravity": -10.0, "wind_power": 0.0, "turbulence_power": 0.0, "engine": 1.0}
 _MAX_STEPS = 1000
 _OBSERVATION_SIZE = 8
 _NUM_ACTIONS = 4
@@ -78,7 +81,8 @@ def lunarlander_family(
 
     Args:
         name: of the family.
-        source: parameters of the source tasks, keys of ``RANGES``; {} is LunarLander-v3 itself.
+        source: parameters of the source tasks, keys of ``RANGES``; {} is LunarLander-v3 itself,
+            and what a task does not name is as there (-10, no wind, no turbulence, 1).
         held_out: parameters of the held-out tasks.
         backend: "gymnasium" (in this process; the default) or "gymnasium-async".
 
@@ -86,7 +90,8 @@ def lunarlander_family(
         The family.
 
     Raises:
-        ValueError: an unknown backend.
+        ValueError: an unknown backend or parameter, gravity outside (-12, 0), wind outside
+            [0, 20], turbulence outside [0, 2] (Gymnasium's limits), or an engine not above 0.
         ImportError: gymnasium or Box2D is missing.
     """
     from pgx_jax.envs.gymnasium_backend import GymnasiumBatch, vectorization_of
@@ -95,6 +100,8 @@ def lunarlander_family(
     backend = backend or "gymnasium"
     vectorization = vectorization_of(backend)
     table = [*source, *held_out]
+    for task in table:
+        _check(task)
     names = [task_name(index, task) for index, task in enumerate(table, 1)]
 
     def make_batch(tasks: np.ndarray) -> GymnasiumBatch:
@@ -117,8 +124,8 @@ def lunarlander_family(
     return TaskFamily(
         name=name,
         environment=environment,
-        train_tasks=HostTasks(np.arange(count, dtype=np.int32)),
-        test_tasks=HostTasks(np.arange(count, len(table), dtype=np.int32)),
+        train_tasks=HostTasks(jnp.arange(count, dtype=jnp.int32)),
+        test_tasks=HostTasks(jnp.arange(count, len(table), dtype=jnp.int32)),
         train_names=tuple(names[:count]),
         description="Gymnasium LunarLander-v3: "
         + ", ".join(
@@ -126,6 +133,9 @@ def lunarlander_family(
             for key, (low, high) in RANGES.items()
         ),
         notes=(f"backend {backend}",),
+        render=lambda task, act, num_frames: record_frames(
+            LunarLanderMaker(table[task], "rgb_array")(), act, num_frames
+        ),
         close=environment.close,
     )
 
@@ -140,12 +150,14 @@ class LunarLanderMaker:
         """A new environment with its time limit."""
         from gymnasium.wrappers import TimeLimit
 
-        engine, options = self._task.get("engine", 1.0), dict(self._task)
-        options.pop("engine", None)
-        environment = _lander_class(engine)(
-            enable_wind="wind_power" in options or "turbulence_power" in options,
+        task = {**_UNMODIFIED, **self._task}
+        environment = _lander_class(task["engine"])(
+            gravity=task["gravity"],
+            # Gymnasium's own defaults are a strong wind; it draws random numbers even for none.
+            enable_wind=task["wind_power"] > 0 or task["turbulence_power"] > 0,
+            wind_power=task["wind_power"],
+            turbulence_power=task["turbulence_power"],
             render_mode=self._render_mode,
-            **options,
         )
         return TimeLimit(environment, _MAX_STEPS)
 
@@ -177,6 +189,24 @@ def _lander_class(engine: float) -> type:
         base.step.__code__, scaled, "step", base.step.__defaults__, base.step.__closure__
     )
     return type("LunarLander", (base,), {"step": step})
+
+
+def _check(task: dict[str, float]) -> None:
+    """Gymnasium asserts its gravity and only warns of the rest, where the tasks have begun."""
+    unknown = [name for name in task if name not in _UNMODIFIED]
+    if unknown:
+        raise ValueError(
+            f'LunarLander has no parameter "{unknown[0]}"; known: {", ".join(_UNMODIFIED)}'
+        )
+    values = {**_UNMODIFIED, **task}
+    for name, fits, limits in (
+        ("gravity", -12.0 < values["gravity"] < 0.0, "between -12 and 0"),
+        ("wind_power", 0.0 <= values["wind_power"] <= 20.0, "from 0 to 20"),
+        ("turbulence_power", 0.0 <= values["turbulence_power"] <= 2.0, "from 0 to 2"),
+        ("engine", 0.0 < values["engine"] < float("inf"), "above 0"),
+    ):
+        if not fits:
+            raise ValueError(f"LunarLander: {name} is {values[name]:g}; it has to be {limits}")
 
 
 def task_name(index: int, task: dict[str, float]) -> str:

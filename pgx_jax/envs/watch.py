@@ -11,8 +11,12 @@ class TimedOutError(RuntimeError):
     """The call did not return in time."""
 
 
-class _StopWorkError(BaseException):
-    """Raised inside a worker whose call took too long; not for environments to catch."""
+class CancelledError(RuntimeError):
+    """Another thread gave up waiting for the call."""
+
+
+class _StopWorkError(SystemExit):
+    """Raised inside a worker to stop its call; a thread that ends by it says nothing."""
 
 
 class TimedWorker:
@@ -28,7 +32,9 @@ class TimedWorker:
         self._thread = threading.Thread(target=self._serve, name="pgx_jax-host", daemon=True)
         self._thread.start()
 
-    def call(self, function: Callable, *arguments: Any, limit: float) -> Any:
+    def call(
+        self, function: Callable, *arguments: Any, limit: float
+    ) -> tuple[Any, BaseException | None]:
         """``function(*arguments)``.
 
         Args:
@@ -37,47 +43,62 @@ class TimedWorker:
             limit: seconds.
 
         Returns:
-            Its result.
+            Its result, and what it raised or None. Whatever is *raised* here, such as
+            KeyboardInterrupt, is not the function's; the call then still runs, so that the worker
+            is to be interrupted and replaced.
 
         Raises:
-            TimedOutError: it took longer than ``limit``; the worker is of no more use.
-            Exception: whatever the function raised.
+            TimedOutError: it took longer than ``limit``.
+            CancelledError: ``cancel`` was called meanwhile.
         """
         self._requests.put((function, arguments))
         try:
-            result, error = self._answers.get(timeout=limit)
+            answer = self._answers.get(timeout=min(limit, threading.TIMEOUT_MAX))
         except queue.Empty:
-            self._interrupt()
             raise TimedOutError(f"no answer within {limit:g} s") from None
-        if error is not None:
-            raise error
-        return result
+        if answer is None:
+            raise CancelledError("interrupted")
+        return answer
 
-    def stop(self) -> None:
-        """End the thread once it is idle."""
+    def cancel(self) -> None:
+        """From another thread: whoever waits in ``call`` waits no longer; the last request."""
         self._requests.put(None)
+        self._answers.put(None)
 
-    def is_running(self) -> bool:
-        """Whether the thread is still there."""
-        return self._thread.is_alive()
+    def interrupt(self, patience: float = 2.0) -> bool:
+        """Stop the call that runs and the thread with it.
 
-    def _serve(self) -> None:
-        try:
-            while (request := self._requests.get()) is not None:
-                function, arguments = request
-                try:
-                    answer = (function(*arguments), None)
-                except Exception as error:
-                    answer = (None, error)
-                self._answers.put(answer)
-        except _StopWorkError:
-            return
+        Args:
+            patience: seconds to wait for the thread's end.
 
-    def _interrupt(self) -> None:
+        Returns:
+            Whether the thread has ended.
+        """
         self._requests.put(None)
         identity = self._thread.ident
         if identity is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(identity), ctypes.py_object(_StopWorkError)
             )
-        self._thread.join(timeout=1.0)
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the idle thread."""
+        self._requests.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while (request := self._requests.get()) is not None:
+            function, arguments = request
+            # Names would keep what the call was about alive until the next one.
+            del request
+            try:
+                answer = (function(*arguments), None)
+            except _StopWorkError:
+                return
+            except BaseException as error:
+                answer = (None, error)
+            del function, arguments
+            self._answers.put(answer)
+            del answer

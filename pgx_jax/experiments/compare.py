@@ -6,10 +6,11 @@ import jax
 import numpy as np
 
 from pgx_jax.envs.base import TaskFamily
-from pgx_jax.experiments.config import RunConfig, config_fields
+from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
 from pgx_jax.experiments.estimate import updates_for
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.stages import Outcome, StageRunner
+from pgx_jax.experiments.start import prepare_start
 from pgx_jax.experiments.training import (
     agent_tree,
     evaluate_policies,
@@ -155,6 +156,7 @@ def _train_method(
     """Agents of the k groups, as trees."""
     num_groups = int(labels.max()) + 1
     ppo = make_ppo(family, config, hidden_sizes)
+    start = prepare_start(runner, family, config)
 
     def compute(advance: Advance) -> Outcome:
         tree: dict[str, Any] = {}
@@ -166,7 +168,7 @@ def _train_method(
                 agent = tree_agent(runner.finished["meta"].tree["agent"])
             else:
                 key, agent_key = jax.random.split(key)
-                agent = ppo.init_agent(agent_key)
+                agent = start.agent(ppo, agent_key)
 
             def inner(share: float, note: str, group: int = group) -> None:
                 advance((group + share) / num_groups, f"group {group + 1}/{num_groups} {note}")
@@ -182,12 +184,13 @@ def _train_method(
         return Outcome(tree, total)
 
     settings = {
-        **config_fields(config, "environment", "seed", "task_seed", "num_tasks", "ppo"),
+        **task_fields(config),
+        **config_fields(config, "seed", "ppo", "warm_start"),
         "labels": labels.tolist(),
         "hidden_sizes": hidden_sizes,
         "env_steps": env_steps,
     }
-    parents = ["meta"] if method.from_meta else []
+    parents = ["meta"] if method.from_meta else start.parents
     tree = runner.run(f"train/{method.name}", settings, parents, compute).tree
     return [tree[f"group{group}"]["agent"] for group in range(num_groups)]
 

@@ -1,11 +1,13 @@
-"""What a run is: one frozen configuration, and presets by name."""
+"""What a run is: one frozen, checked configuration."""
 
 import dataclasses
+import hashlib
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from pgx_jax.envs.families import FAMILIES, unknown_name
+from pgx_jax.envs.families import check_family, unknown_name
 from pgx_jax.estimation.affinity import REDUCTIONS
 from pgx_jax.estimation.scores import KINDS, Kind
 from pgx_jax.rl.ppo import PPOConfig
@@ -16,10 +18,17 @@ class RunConfig:
     """Every setting of a run; equal configurations on one machine give equal results.
 
     Attributes:
-        environment: task family, a key of ``FAMILIES``.
+        environment: task family, a key of ``FAMILIES``, ``gymnax:NAME`` or ``gymnasium:ID``.
         preset: name of the preset that the rest started from.
         seed: of training, transitions, projection, subsets and evaluation.
         task_seed: of the tasks; the published families have 0.
+        backend: what runs the environments; None takes the family's default.
+        ranges: what varies in a generic family, such as ("gravity=5:20",).
+        task_file: Python file that says so instead.
+        warm_start: "experts" starts every policy that is not made from another one by cloning
+            the family's scripted experts; "none" starts from random parameters.
+        demonstrations: expert episodes a task, for that.
+        clone_steps: gradient steps of cloning.
         num_tasks: n, source tasks.
         num_test_tasks: held-out tasks.
         hidden_sizes: outputs of all linear layers but the last; three make a 4-layer network.
@@ -46,6 +55,12 @@ class RunConfig:
     preset: str = "default"
     seed: int = 0
     task_seed: int = 0
+    backend: str | None = None
+    ranges: tuple[str, ...] = ()
+    task_file: str | None = None
+    warm_start: str = "none"
+    demonstrations: int = 20
+    clone_steps: int = 5000
     num_tasks: int = 10
     num_test_tasks: int = 50
     hidden_sizes: tuple[int, ...] = (64, 64, 64)
@@ -68,37 +83,12 @@ class RunConfig:
     selection_episodes: int = 4
 
 
-_CARTPOLE: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "ppo": PPOConfig(num_envs=40, num_steps=32),
-        "hidden_sizes": (16, 16, 16),
-        "num_test_tasks": 6,
-        "meta_steps": 30_000,
-        "num_steps": 256,
-        "dim": 32,
-        "num_subsets": 40,
-        "score_episodes": 2,
-        "max_groups": 4,
-        "group_steps": 30_000,
-        "eval_episodes": 4,
-        "test_episodes": 2,
-        "selection_episodes": 1,
-    },
-    "default": {},
-    "paper": {"num_steps": 2048},
-}
-
-
-# Conflict is mild here and PPO solves the family in 0.4M steps: a meta-policy that is still
-# improving tells the tasks apart, one at the maximal return does not.
-_CARTPOLE_NATURAL: dict[str, Any] = {
-    "meta_steps": 120_000,
-    "score_episodes": 4,
-    "group_steps": 300_000,
-}
+WARM_STARTS = ("none", "experts")
 
 _COUNTS = (
     "num_tasks",
+    "demonstrations",
+    "clone_steps",
     "num_test_tasks",
     "meta_steps",
     "num_steps",
@@ -112,21 +102,12 @@ _COUNTS = (
     "selection_episodes",
 )
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "cartpole": {
-        **_CARTPOLE,
-        "default": _CARTPOLE_NATURAL,
-        "paper": {**_CARTPOLE_NATURAL, "num_steps": 2048},
-    },
-    "cartpole-planted": _CARTPOLE,
-}
-
 
 def make_config(environment: str, preset: str = "default", **overrides: Any) -> RunConfig:
     """The configuration of a preset, with some settings replaced.
 
     Args:
-        environment: a key of ``FAMILIES``.
+        environment: a key of ``FAMILIES``, ``gymnax:NAME`` or ``gymnasium:ID``.
         preset: "smoke", "default" or "paper".
         **overrides: fields of ``RunConfig``; None leaves the preset's value.
 
@@ -137,18 +118,28 @@ def make_config(environment: str, preset: str = "default", **overrides: Any) -> 
         ValueError: an unknown environment or preset (the nearest name is suggested), or a
             setting outside its range.
     """
-    if environment not in FAMILIES:
-        raise ValueError(unknown_name("environment", environment, FAMILIES))
-    if preset not in PRESETS[environment]:
-        raise ValueError(unknown_name("preset", preset, PRESETS[environment]))
+    # Presets are made of this file's settings.
+    from pgx_jax.experiments.presets import presets_of
+
+    presets = presets_of(environment)
+    if preset not in presets:
+        raise ValueError(unknown_name("preset", preset, presets))
     given = {name: value for name, value in overrides.items() if value is not None}
-    config = RunConfig(environment, preset, **{**PRESETS[environment][preset], **given})
+    config = RunConfig(environment, preset, **{**presets[preset], **given})
     check_config(config)
     return config
 
 
 def check_config(config: RunConfig) -> None:
     """Raise ValueError where a setting is outside its range, before any work starts."""
+    check_family(
+        config.environment,
+        backend=config.backend,
+        ranges=config.ranges,
+        task_file=config.task_file,
+    )
+    if config.warm_start not in WARM_STARTS:
+        raise ValueError(unknown_name("warm_start", config.warm_start, WARM_STARTS))
     for name in _COUNTS:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be at least 1")
@@ -195,3 +186,13 @@ def config_fields(config: RunConfig, *names: str) -> dict[str, Any]:
     """Some settings as plain JSON values, for hashes and reports."""
     values = dataclasses.asdict(config)
     return {name: values[name] for name in (names or values)}
+
+
+def task_fields(config: RunConfig) -> dict[str, Any]:
+    """What determines the tasks and their environment, for the hashes of stages."""
+    names = ("environment", "task_seed", "num_tasks", "backend", "ranges")
+    fields = config_fields(config, *names)
+    if config.task_file is not None:
+        content = Path(config.task_file).read_bytes()
+        fields["task_file"] = hashlib.sha256(content).hexdigest()[:16]
+    return fields

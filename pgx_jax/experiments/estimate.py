@@ -9,29 +9,33 @@ from jax import Array
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.estimation import (
+    GaussianProjection,
     balanced_subsets,
     fit_subsets,
     gaussian_projection,
     gradient_features,
     normalise_features,
-    rollout_subsets,
+    perturbed_params,
     scatter_scores,
     score_subsets,
     standardise_advantage,
     task_affinity,
 )
-from pgx_jax.experiments.config import RunConfig, config_fields
+from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.stages import Outcome, Stage, StageRunner
+from pgx_jax.experiments.start import prepare_start
 from pgx_jax.experiments.training import agent_tree, make_ppo, stage_key, train, tree_agent
 from pgx_jax.grouping import cluster_tasks
 from pgx_jax.pipeline import split_transitions
-from pgx_jax.rl.evaluation import evaluate
+from pgx_jax.rl.evaluation import evaluate_many
+from pgx_jax.rl.ppo import PPO
 from pgx_jax.rl.transitions import collect_transitions
 from pgx_jax.types import SubsetFits, Transitions
 
-# Subsets whose policies act side by side; more of them run out of cache on a CPU.
-_ROLLOUT_BATCH = 50
+# Episodes that run side by side: more of them run out of cache on a CPU, and out of memory
+# where every episode holds a simulator.
+_JAX_EPISODES, _HOST_EPISODES = 3200, 200
 
 
 def updates_for(config: RunConfig, env_steps: float) -> int:
@@ -55,12 +59,13 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
     num_tasks = family.num_tasks
 
     drawn = _draw_subsets(runner, config)
+    start = prepare_start(runner, family, config)
 
     def meta(advance: Advance) -> Outcome:
         key, agent_key = jax.random.split(stage_key(config, "meta"))
         count = updates_for(config, config.meta_steps)
         result = train(
-            ppo, ppo.init_agent(agent_key), family, np.arange(num_tasks), count, key, advance
+            ppo, start.agent(ppo, agent_key), family, np.arange(num_tasks), count, key, advance
         )
         tree = {
             "agent": agent_tree(result.agent),
@@ -69,8 +74,10 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
         }
         return Outcome(tree, int(result.env_steps[-1]))
 
-    names = ("environment", "seed", "task_seed", "num_tasks", "hidden_sizes", "ppo", "meta_steps")
-    agent = tree_agent(runner.run("meta", config_fields(config, *names), [], meta).tree["agent"])
+    names = ("seed", "hidden_sizes", "ppo", "meta_steps", "warm_start")
+    settings = {**task_fields(config), **config_fields(config, *names)}
+    parents = start.parents
+    agent = tree_agent(runner.run("meta", settings, parents, meta).tree["agent"])
 
     def transitions(_: Advance) -> Outcome:
         collected = collect_transitions(
@@ -118,10 +125,10 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
     stage = runner.run("fits", settings, ["features", "subsets"], fits)
     found = SubsetFits(**jax.tree.map(jnp.asarray, stage.tree))
 
-    def scores(_: Advance) -> Outcome:
+    def scores(advance: Advance) -> Outcome:
         if config.score == "rollout":
             values, steps = _rollout_scores(
-                family, config, ppo, agent.policy, projection, found, drawn
+                family, config, ppo, agent.policy, projection, found, drawn, advance
             )
             return Outcome({"scores": values}, steps)
         values = score_subsets(
@@ -200,34 +207,44 @@ def _draw_subsets(runner: StageRunner, config: RunConfig) -> Array:
 def _rollout_scores(
     family: TaskFamily,
     config: RunConfig,
-    ppo: Any,
+    ppo: PPO,
     params: Any,
-    projection: Any,
+    projection: GaussianProjection,
     fits: SubsetFits,
     subsets: Array,
+    advance: Advance,
 ) -> tuple[Array, int]:
-    def rollout(params: Any, tasks: Array, key: Array) -> tuple[Array, Array]:
-        result = evaluate(
+    """Mean returns float[m, n] of the adapted policies, and the steps that they took."""
+    num_subsets = subsets.shape[0]
+    size = int(np.asarray(subsets).sum(axis=1).max())
+    members = np.argsort(~np.asarray(subsets), axis=1, kind="stable")[:, :size]
+    limit = _JAX_EPISODES if not family.close else _HOST_EPISODES
+    chunks = -(-num_subsets * size * config.score_episodes // limit)
+    per_chunk = -(-num_subsets // min(chunks, num_subsets))
+    returns = np.zeros(members.shape, np.float32)
+    steps = 0
+    for start in range(0, num_subsets, per_chunk):
+        # The last chunk is filled up with the first subsets: one shape, one program.
+        rows = np.arange(start, start + per_chunk) % num_subsets
+        result = evaluate_many(
             ppo.environment,
             ppo.policy,
-            params,
+            _adapted(params, projection, fits.coef[rows], config.rho),
             family.train_tasks,
-            tasks,
-            key,
+            jnp.asarray(members[rows]),
+            stage_key(config, "scores"),
             num_episodes=config.score_episodes,
             horizon=ppo.environment.max_episode_steps,
             greedy=False,
         )
-        return result.returns.mean(axis=1), result.num_steps
+        returns[rows] = np.asarray(result.returns).mean(axis=-1)
+        steps += int(result.num_steps)
+        done = min(start + per_chunk, num_subsets)
+        advance(done / num_subsets, f"{done}/{num_subsets} subsets")
+    return scatter_scores(jnp.asarray(returns), jnp.asarray(members), subsets), steps
 
-    (returns, steps), members = rollout_subsets(
-        rollout,
-        fits,
-        params,
-        projection,
-        subsets,
-        stage_key(config, "scores"),
-        rho=config.rho,
-        batch_size=_ROLLOUT_BATCH,
-    )
-    return scatter_scores(returns, members, subsets), int(np.sum(steps))
+
+@jax.jit
+def _adapted(params: Any, projection: GaussianProjection, coef: Array, rho: float) -> Any:
+    """θ_S of several subsets, leaves leading with their number."""
+    return jax.vmap(lambda one: perturbed_params(params, projection, one, rho))(coef)

@@ -9,17 +9,22 @@ from typing import Any
 import jax
 import numpy as np
 
+from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.families import make_family
 from pgx_jax.experiments.compare import METHODS, Comparison, compare_methods
 from pgx_jax.experiments.config import RunConfig, check_config, config_fields
 from pgx_jax.experiments.estimate import estimate_groups
 from pgx_jax.experiments.progress import Progress
+from pgx_jax.experiments.render import render_strips
 from pgx_jax.experiments.report.page import render_page
 from pgx_jax.experiments.stages import StageRunner
 from pgx_jax.experiments.store import check_output_folder, write_atomically
 from pgx_jax.grouping import import_cvxpy
 
-_VERSIONED = ("pgx_jax", "jax", "jaxlib", "numpy", "flax", "optax", "gymnax", "cvxpy", "clarabel")
+_VERSIONED = (
+    *("pgx_jax", "jax", "jaxlib", "numpy", "flax", "optax", "cvxpy", "clarabel"),
+    *("gymnax", "gymnasium", "envpool", "highway-env", "metaworld", "mujoco", "brax"),
+)
 
 Report = dict[str, Any]
 
@@ -30,6 +35,7 @@ def run_experiment(
     *,
     progress: Progress | None = None,
     grouping_only: bool = False,
+    render: bool = False,
 ) -> Report:
     """Run or resume an experiment and write what it found.
 
@@ -41,6 +47,7 @@ def run_experiment(
         out: folder for artifacts, ``metrics.jsonl``, ``report.json`` and ``report.html``.
         progress: tells a person; None tells nobody.
         grouping_only: stop at the groups; nothing is trained per group.
+        render: put frames of the trained policies into the page, where they can be drawn.
 
     Returns:
         What ``report.json`` holds.
@@ -49,9 +56,9 @@ def run_experiment(
         ValueError: a setting is outside its range.
         ImportError: a package is missing.
         ArtifactError: the folder or an artifact in it cannot be used.
+        HostEnvironmentError: an environment failed.
     """
     check_config(config)
-    check_output_folder(out)
     import_cvxpy()
     progress = progress or Progress(quiet=True)
     family = make_family(
@@ -59,23 +66,32 @@ def run_experiment(
         num_tasks=config.num_tasks,
         num_test_tasks=config.num_test_tasks,
         seed=config.task_seed,
+        backend=config.backend,
+        ranges=config.ranges,
+        task_file=config.task_file,
     )
+    check_output_folder(out)
     progress.line(f"{config.environment}, preset {config.preset}, seed {config.seed} -> {out}")
+    for note in family.notes:
+        progress.line(f"  {note}")
     runner = StageRunner(out, progress)
-    estimate_groups(runner, family, config)
-    grouping = runner.finished["grouping"]
-    labels = [int(label) for label in grouping.tree["labels"]]
-    progress.line(f"groups: {labels}")
-    comparison = None if grouping_only else compare_methods(runner, family, config)
-    report = make_report(runner, config, family.train_names, family.groups, comparison)
-    report["environment_description"] = family.description
+    try:
+        estimate_groups(runner, family, config)
+        labels = [int(label) for label in runner.finished["grouping"].tree["labels"]]
+        progress.line(f"groups: {labels}")
+        comparison = None if grouping_only else compare_methods(runner, family, config)
+        strips = render_strips(runner, family, config, progress) if render and comparison else []
+    finally:
+        if family.close is not None:
+            family.close()
+    report = make_report(runner, config, family, comparison)
     report = json.loads(json.dumps(report))
-    rows = learning_curves(runner, family.train_names)
+    rows = learning_curves(runner, family)
     write_atomically(
         out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode()
     )
     write_atomically(out / "report.json", (json.dumps(report, indent=1) + "\n").encode())
-    write_atomically(out / "report.html", render_page(report, rows).encode())
+    write_atomically(out / "report.html", render_page(report, rows, strips).encode())
     for line in summary_lines(report):
         progress.line(line)
     progress.line(f"report: {out / 'report.html'}")
@@ -85,8 +101,7 @@ def run_experiment(
 def make_report(
     runner: StageRunner,
     config: RunConfig,
-    task_names: tuple[str, ...],
-    known_groups: np.ndarray | None,
+    family: TaskFamily,
     comparison: Comparison | None,
 ) -> Report:
     """Everything that a run found, as plain JSON values.
@@ -94,8 +109,7 @@ def make_report(
     Args:
         runner: holds the finished stages.
         config: the settings.
-        task_names: of the source tasks.
-        known_groups: int[n] where the groups are known in advance.
+        family: the tasks.
         comparison: None where nothing was trained per group.
 
     Returns:
@@ -103,13 +117,19 @@ def make_report(
     """
     done = runner.finished
     facts = done["grouping"].facts
+    known_groups = family.groups
     report: Report = {
         "environment": config.environment,
+        "environment_description": family.description,
+        "notes": [*family.notes, *_reproducibility(family)],
+        "metric": family.metric,
+        "warm_start": config.warm_start,
+        "demonstrations": done["demonstrations"].facts if "demonstrations" in done else None,
         "preset": config.preset,
         "seed": config.seed,
         "versions": package_versions(),
         "device": str(jax.devices()[0]),
-        "num_tasks": config.num_tasks,
+        "num_tasks": family.num_tasks,
         "num_subsets": config.num_subsets,
         "subset_size": config.subset_size,
         "dim": config.dim,
@@ -120,7 +140,7 @@ def make_report(
         "adjusted_rand_index": None
         if known_groups is None
         else adjusted_rand_index(known_groups, done["grouping"].tree["labels"]),
-        "task_names": list(task_names),
+        "task_names": list(family.train_names),
         "affinity": done["affinity"].tree["affinity"].tolist(),
         "objective": facts["objective"],
         "upper_bound": facts["upper_bound"],
@@ -164,8 +184,10 @@ def make_report(
     return report
 
 
-def learning_curves(runner: StageRunner, task_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One row per update of every training: stage, group, steps, mean return per task.
+def learning_curves(runner: StageRunner, family: TaskFamily) -> list[dict[str, Any]]:
+    """One row per update of every training: stage, group, steps, mean metric per task.
+
+    The values are under "returns", or under the name of the family's metric.
 
     A task without an episode that ended in the update, or outside the group, has no entry.
     """
@@ -181,7 +203,7 @@ def learning_curves(runner: StageRunner, task_names: tuple[str, ...]) -> list[di
             for steps, returns in zip(curve["env_steps"], curve["returns"], strict=True):
                 seen = {
                     task: round(float(value), 3)
-                    for task, value in zip(task_names, returns, strict=True)
+                    for task, value in zip(family.train_names, returns, strict=True)
                     if np.isfinite(value)
                 }
                 rows.append(
@@ -189,10 +211,21 @@ def learning_curves(runner: StageRunner, task_names: tuple[str, ...]) -> list[di
                         "stage": name,
                         "group": int(part.removeprefix("group")),
                         "env_steps": int(steps),
-                        "returns": seen,
+                        metric_key(family.metric): seen,
                     }
                 )
     return rows
+
+
+def metric_key(metric: str) -> str:
+    """The key of a metric's values in a row of ``metrics.jsonl``."""
+    return "returns" if metric == "return" else metric
+
+
+def _reproducibility(family: TaskFamily) -> tuple[str, ...]:
+    if getattr(family.environment, "reproducible", True):
+        return ()
+    return ("this backend does not promise equal results for equal seeds",)
 
 
 def summary_lines(report: Report) -> list[str]:

@@ -24,7 +24,7 @@ class Trained(NamedTuple):
     Attributes:
         agent: parameters.
         env_steps: int[updates], environment steps after each update.
-        returns: float[updates, n], mean return of the episodes that ended in each update; NaN
+        returns: float[updates, n], mean metric of the episodes that ended in each update; NaN
             where none did.
     """
 
@@ -102,15 +102,18 @@ def train(
         state, metrics = ppo.update(state, family.train_tasks, task_index, share)
         count = np.asarray(metrics.episode_count)
         ended = count > 0
-        returns[update, ended] = np.asarray(metrics.return_sum)[ended] / count[ended]
-        advance((update + 1) / num_updates, _note(returns[update]))
+        summed = (
+            metrics.return_sum if family.metric == "return" else metrics.info_sum[family.metric]
+        )
+        returns[update, ended] = np.asarray(summed)[ended] / count[ended]
+        advance((update + 1) / num_updates, _note(family.metric, returns[update]))
     steps = (np.arange(num_updates) + 1) * ppo.config.steps_per_update
     return Trained(state.agent, steps, returns)
 
 
-def _note(returns: np.ndarray) -> str:
-    seen = returns[np.isfinite(returns)]
-    return f"mean return {seen.mean():.0f}" if seen.size else ""
+def _note(metric: str, values: np.ndarray) -> str:
+    seen = values[np.isfinite(values)]
+    return f"mean {metric} {seen.mean():.4g}" if seen.size else ""
 
 
 def agent_tree(agent: Agent) -> Tree:
@@ -124,7 +127,7 @@ def tree_agent(tree: Tree) -> Agent:
 
 
 class Scores(NamedTuple):
-    """Final returns of one method.
+    """Final returns of one method, or whatever else the family's metric is.
 
     Attributes:
         source: float[k, n, episodes], every policy in every source task.
@@ -145,7 +148,7 @@ def evaluate_policies(
     """Every policy on the source tasks; on the held-out tasks the one that suits each best.
 
     A held-out task has no group. It tries each of the k policies for a few episodes and keeps
-    the one with the highest mean return; the final episodes are fresh ones. With k = 1 there is
+    the one with the highest mean metric; the final episodes are fresh ones. With k = 1 there is
     nothing to choose and no step is spent on it. The keys are the same for every method.
 
     Args:
@@ -172,7 +175,7 @@ def evaluate_policies(
             num_episodes=episodes,
             horizon=horizon,
         )
-        return np.asarray(result.returns), int(result.num_steps)
+        return np.asarray(result.metric(family.metric)), int(result.num_steps)
 
     source, trials, final, steps = [], [], [], 0
     for index, params in enumerate(policies):

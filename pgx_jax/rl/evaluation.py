@@ -112,9 +112,7 @@ def evaluate_many(
         HostEnvironmentError: an environment on the host failed.
     """
     run = _evaluate if runs_in_python(environment) else _compiled_evaluate
-    result = run(
-        environment, policy, params, tasks, task_index, key, num_episodes, horizon, greedy
-    )
+    result = run(environment, policy, params, tasks, task_index, key, num_episodes, horizon, greedy)
     raise_faults(environment, result)
     return result
 

@@ -129,7 +129,5 @@ def record_step(
     running = {name: jnp.where(step.done, -jnp.inf, value) for name, value in largest.items()}
     returned = jnp.where(step.done, total, 0.0)
     trajectory = Trajectory(state.observation, action, log_prob, step, returned, ended)
-    after = RolloutState(
-        env_state, step.observation, jnp.where(step.done, 0.0, total), running
-    )
+    after = RolloutState(env_state, step.observation, jnp.where(step.done, 0.0, total), running)
     return after, trajectory

@@ -7,15 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgx_jax.envs.base import TimeStep
+from pgx_jax.envs.base import Box, TimeStep
 from pgx_jax.envs.families import FAMILIES, make_family
 
 NUM_TASKS, NUM_TEST_TASKS = 5, 4
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
+# Simulators that take seconds to make or to compile.
+HEAVY = {"metaworld-mt10", "metaworld-mt50", "brax-halfcheetah", "brax-ant"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else [])
+        for name in sorted(FAMILIES)
+    ],
+)
 def family(request):
-    return family_of(request.param)
+    family = family_of(request.param)
+    yield family
+    if family.close is not None:
+        family.close()
 
 
 def family_of(name, **options):
@@ -37,6 +50,21 @@ def step(environment, keys, state, action, tasks):
     return environment.step(keys, state, action, tasks)
 
 
+def random_action(environment, key):
+    space = environment.action_space
+    if isinstance(space, Box):
+        return jax.random.uniform(key, (space.size,), minval=-1.0, maxval=1.0)
+    return jax.random.randint(key, (), 0, space.num_actions)
+
+
+def some_actions(environment):
+    """One action an environment, all different where they can be."""
+    space = environment.action_space
+    if isinstance(space, Box):
+        return jnp.linspace(-1, 1, NUM_TASKS * space.size).reshape(NUM_TASKS, space.size)
+    return jnp.arange(NUM_TASKS) % space.num_actions
+
+
 @partial(jax.jit, static_argnames=("environment", "num_steps"))
 def random_walk(environment, keys, tasks, *, num_steps):
     """Steps under random actions, each environment's drawn from its own key -> [T, B]."""
@@ -44,7 +72,7 @@ def random_walk(environment, keys, tasks, *, num_steps):
     def one_step(state, time):
         now = jax.vmap(lambda key: jax.random.fold_in(key, time))(keys)
         act, own = jax.vmap(jax.random.split, out_axes=1)(now)
-        action = jax.vmap(lambda key: jax.random.randint(key, (), 0, environment.num_actions))(act)
+        action = jax.vmap(lambda key: random_action(environment, key))(act)
         state, result = environment.step(own, state, action, tasks)
         return state, result
 
@@ -121,6 +149,8 @@ class TestTasks:
 
 class TestEnvironment:
     def test_equal_by_value_and_hashable(self, family):
+        if family.close is not None:
+            pytest.skip("environments on the host are known by identity")
         again = family_of(family.name).environment
         assert family.environment == again
         assert hash(family.environment) == hash(again)
@@ -138,18 +168,21 @@ class TestEnvironment:
         for flag in (result.terminated, result.truncated, result.valid, result.done):
             assert flag.dtype == bool
             assert flag.shape == (length, NUM_TASKS)
+        assert set(result.info) == set(environment.info_names)
         for value in result.info.values():
             assert value.shape == (length, NUM_TASKS)
         valid = result.valid
         assert np.isfinite(result.reward[valid]).all()
         assert np.isfinite(result.final_observation[valid]).all()
-        assert environment.num_actions >= 2
+        space = environment.action_space
+        assert space.size >= 1 if isinstance(space, Box) else space.num_actions >= 2
+        assert family.metric == "return" or family.metric in environment.info_names
 
     def test_step_returns_the_types_it_takes(self, family):
         """To the last weak type: else a rollout that goes on would be compiled anew."""
         keys = keys_of()
         state, observation = jax.eval_shape(family.environment.reset, keys, family.train_tasks)
-        action = jnp.zeros(NUM_TASKS, jnp.int32)
+        action = some_actions(family.environment)
         after, result = jax.eval_shape(
             partial(reset_and_step, family.environment), keys, action, family.train_tasks
         )
@@ -171,7 +204,7 @@ class TestEnvironment:
 
     def test_batched_step_equals_steps_one_by_one(self, family):
         environment, keys, tasks = family.environment, keys_of(), family.train_tasks
-        action = jnp.arange(NUM_TASKS) % environment.num_actions
+        action = some_actions(environment)
         state, observation = reset(environment, keys, tasks)
         _, together = step(environment, keys, state, action, tasks)
         for index in range(NUM_TASKS):

@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 
 from pgx_jax.envs.families import FAMILIES
-from pgx_jax.experiments.config import PRESETS, RunConfig, make_config
+from pgx_jax.experiments.config import RunConfig, make_config
+from pgx_jax.experiments.presets import PRESETS
 
 
 @pytest.mark.parametrize("environment", FAMILIES)
@@ -35,7 +36,7 @@ def test_none_leaves_the_presets_value():
     ("environment", "preset", "message"),
     [
         ("cartpol", "default", 'unknown environment "cartpol"; did you mean "cartpole"'),
-        ("zzz", "default", 'unknown environment "zzz". Known: cartpole'),
+        ("zzz", "default", 'unknown environment "zzz". Known: brax-ant'),
         ("cartpole", "defualt", 'unknown preset "defualt"; did you mean "default"'),
     ],
 )

@@ -87,6 +87,10 @@ def fake_run(
         "environment": "cartpole-planted",
         "environment_description": "gymnax CartPole-v1 in three groups: normal, actuator "
         "inverted, long and heavy",
+        "notes": ["backend of the probe"],
+        "metric": "return",
+        "warm_start": "none",
+        "demonstrations": None,
         "preset": preset,
         "seed": seed,
         "versions": {"python": "3.13.1", "pgx_jax": "0.1.0", "jax": "0.7.2", "numpy": "2.3.1"},

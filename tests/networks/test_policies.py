@@ -7,7 +7,12 @@ import pytest
 from scipy import stats
 
 from pgx_jax.networks.mlp import MLP
-from pgx_jax.networks.policies import CategoricalPolicy, Critic, count_parameters
+from pgx_jax.networks.policies import (
+    CategoricalPolicy,
+    Critic,
+    GaussianPolicy,
+    count_parameters,
+)
 
 SHAPE, ACTIONS, BATCH = (2, 3), 4, 5
 DRAWS = 4000
@@ -94,8 +99,12 @@ def test_sample_depends_on_own_key_alone(policy, params, observation):
 
 def test_entropy(policy, params, observation, log_softmax):
     expected = -(np.exp(log_softmax) * log_softmax).sum(axis=-1)
-    np.testing.assert_allclose(policy.entropy(params, observation), expected, atol=1e-4)
-    assert policy.entropy(params, observation[0]).shape == ()
+    action = log_softmax.argmax(axis=-1)
+    log_prob, entropy = policy.log_prob_and_entropy(params, observation, action)
+    np.testing.assert_allclose(entropy, expected, atol=1e-4)
+    np.testing.assert_allclose(log_prob, log_softmax.max(axis=-1), atol=1e-4)
+    one = policy.log_prob_and_entropy(params, observation[0], action[0])
+    assert one[0].shape == one[1].shape == ()
 
 
 def test_mode(policy, params, observation, log_softmax):
@@ -104,7 +113,9 @@ def test_mode(policy, params, observation, log_softmax):
 
 
 def test_fresh_policy_is_nearly_uniform(policy, observation):
-    entropy = policy.entropy(policy.init(jax.random.key(4)), observation)
+    action = np.zeros(len(observation), int)
+    params = policy.init(jax.random.key(4))
+    _, entropy = policy.log_prob_and_entropy(params, observation, action)
     np.testing.assert_allclose(entropy, np.log(ACTIONS), atol=1e-3)
 
 
@@ -186,3 +197,48 @@ def test_final_scale_is_the_gain_of_the_last_layer():
     for layer, gain in (("Dense_0", np.sqrt(2)), ("Dense_1", 0.01)):
         kernel = np.asarray(params[layer]["kernel"])
         np.testing.assert_allclose(kernel.T @ kernel, gain**2 * np.eye(4), atol=1e-5 * gain)
+
+
+class TestGaussian:
+    SIZE = 3
+
+    @pytest.fixture(scope="class")
+    def gaussian(self):
+        return GaussianPolicy(SHAPE, self.SIZE, (8, 8))
+
+    @pytest.fixture(scope="class")
+    def weights(self, gaussian):
+        params = gaussian.init(jax.random.key(0))
+        return {**params, "log_deviation": jnp.array([-1.0, 0.2, -0.4])}
+
+    def test_density_and_entropy_match_scipy(self, gaussian, weights, observation):
+        action = jax.random.normal(jax.random.key(1), (len(observation), self.SIZE))
+        mean, log_deviation = gaussian.moments(weights, observation)
+        deviation = np.exp(np.asarray(log_deviation))
+        expected = stats.norm.logpdf(action, mean, deviation).sum(axis=-1)
+        log_prob, entropy = gaussian.log_prob_and_entropy(weights, observation, action)
+        np.testing.assert_allclose(log_prob, expected, rtol=1e-5)
+        np.testing.assert_allclose(gaussian.log_prob(weights, observation, action), log_prob)
+        np.testing.assert_allclose(entropy, stats.norm.entropy(0, deviation).sum(), rtol=1e-5)
+        assert entropy.shape == log_prob.shape
+
+    def test_samples_have_the_moments_and_their_own_keys(self, gaussian, weights, observation):
+        same = jnp.broadcast_to(observation[0], (20_000, *SHAPE))
+        keys = jax.random.split(jax.random.key(3), 20_000)
+        action, log_prob = gaussian.sample(weights, same, keys)
+        mean, log_deviation = gaussian.moments(weights, observation[0])
+        np.testing.assert_allclose(action.mean(axis=0), mean, atol=0.03)
+        np.testing.assert_allclose(action.std(axis=0), np.exp(log_deviation), rtol=0.03)
+        np.testing.assert_allclose(log_prob, gaussian.log_prob(weights, same, action), atol=1e-4)
+        changed, _ = gaussian.sample(weights, same, keys.at[0].set(jax.random.key(9)))
+        np.testing.assert_array_equal(action[1:], changed[1:])
+        assert not np.array_equal(action[0], changed[0])
+
+    def test_mode_is_the_mean(self, gaussian, weights, observation):
+        mean, _ = gaussian.moments(weights, observation)
+        np.testing.assert_array_equal(gaussian.mode(weights, observation), mean)
+
+    def test_deviation_stays_in_its_range(self, gaussian, weights, observation):
+        wild = {**weights, "log_deviation": jnp.array([-50.0, 50.0, 0.0])}
+        _, log_deviation = gaussian.moments(wild, observation)
+        np.testing.assert_allclose(np.exp(log_deviation), [0.02, 2.0, 1.0], rtol=1e-5)

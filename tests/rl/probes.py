@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgx_jax.envs.base import TimeStep
+from pgx_jax.envs.base import Discrete, TimeStep
 from pgx_jax.networks.policies import CategoricalPolicy, Critic
 from pgx_jax.rl.ppo import PPO, Agent, PPOConfig
 
 STATES, ACTIONS = 4, 2
+ACTION_SPACE = Discrete(ACTIONS)
 GOES_ON, TERMINATES, TRUNCATES = 0, 1, 2
 
 
@@ -47,8 +48,9 @@ class Probe:
 
     dead_steps: bool = False
     observation_shape: tuple[int, ...] = (STATES,)
-    num_actions: int = ACTIONS
+    action_space: Discrete = ACTION_SPACE
     max_episode_steps: int = STATES
+    info_names: tuple[str, ...] = ()
 
     def reset(self, keys, tasks):
         where = jnp.zeros(keys.shape[0], jnp.int32)

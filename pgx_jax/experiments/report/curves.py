@@ -1,11 +1,11 @@
-"""Learning curves: returns of the training episodes against environment steps."""
+"""Learning curves: returns, or another metric, of training episodes against steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pgx_jax.experiments.report.markup import Figures, plural, short_count
+from pgx_jax.experiments.report.markup import Figures, metric_noun, plural, short_count
 from pgx_jax.experiments.report.style import (
     META_COLOUR,
     WIDTH,
@@ -47,7 +47,9 @@ def curve_section(report: dict[str, Any], rows: list[dict[str, Any]], figures: F
     by_stage: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_stage.setdefault(row["stage"], []).append(row)
-    meta = learning_curve(by_stage.get("meta", []), count)
+    noun = metric_noun(report)
+    key = "returns" if report["metric"] == "return" else report["metric"]
+    meta = learning_curve(by_stage.get("meta", []), count, key=key)
     curves = {}
     for method in titles:
         before = sum(
@@ -55,14 +57,14 @@ def curve_section(report: dict[str, Any], rows: list[dict[str, Any]], figures: F
             for purpose, steps in report["env_steps"][method].items()
             if purpose not in ("training", "total")
         )
-        curve = learning_curve(by_stage.get(f"train/{method}", []), count, before)
+        curve = learning_curve(by_stage.get(f"train/{method}", []), count, before, key=key)
         if curve is not None:
             curves[method] = curve
     head = '<section id="curves">\n<h2>Learning curves</h2>'
     if meta is None and not curves:
         return f"{head}\n<p>No episode ended during training.</p>\n</section>"
     caption = (
-        f"Returns of training episodes, smoothed by a running mean over {SMOOTHING:.0%} of "
+        f"Mean {noun} of training episodes, smoothed by a running mean over {SMOOTHING:.0%} of "
         "each training; one of fewer than 30 updates is shown as it is. A task that ended no "
         "episode in an update is interpolated. "
     )
@@ -78,8 +80,8 @@ def curve_section(report: dict[str, Any], rows: list[dict[str, Any]], figures: F
         if missing:
             caption += f" {title}: {plural(missing, 'task')} without any episode left out."
     figure = figures.add(
-        learning_curve_figure(meta, curves, titles),
-        "Mean return over tasks during training",
+        learning_curve_figure(meta, curves, titles, noun=noun),
+        f"Mean {noun} over tasks during training",
         caption,
         "Learning curves of meta-training"
         + "".join(f", {titles[method]}" for method in curves)
@@ -89,7 +91,11 @@ def curve_section(report: dict[str, Any], rows: list[dict[str, Any]], figures: F
 
 
 def learning_curve(
-    rows: Sequence[Mapping[str, Any]], num_tasks: int, offset: float = 0.0
+    rows: Sequence[Mapping[str, Any]],
+    num_tasks: int,
+    offset: float = 0.0,
+    *,
+    key: str = "returns",
 ) -> Curve | None:
     """One curve of a training, from the rows of all its groups.
 
@@ -98,9 +104,10 @@ def learning_curve(
     update takes the value between its neighbours, or the nearest one at either end.
 
     Args:
-        rows: of one stage, {"group", "env_steps", "returns": {task: mean return}}.
+        rows: of one stage, {"group", "env_steps", key: {task: mean}}.
         num_tasks: n.
         offset: environment steps spent before this training.
+        key: where the rows hold their values.
 
     Returns:
         The curve; None where no episode ended.
@@ -117,11 +124,11 @@ def learning_curve(
     for group in groups.values():
         last = max(row["env_steps"] for row in group)
         total += last
-        for task in sorted({task for row in group for task in row["returns"]}):
+        for task in sorted({task for row in group for task in row[key]}):
             seen = [
-                (row["env_steps"] / last, row["returns"][task])
+                (row["env_steps"] / last, row[key][task])
                 for row in sorted(group, key=lambda row: row["env_steps"])
-                if task in row["returns"] and np.isfinite(row["returns"][task])
+                if task in row[key] and np.isfinite(row[key][task])
             ]
             if seen:
                 curves.append(np.interp(share, *np.array(seen).T))
@@ -142,7 +149,11 @@ def _running_mean(values: np.ndarray, half_width: int) -> np.ndarray:
 
 @styled
 def learning_curve_figure(
-    meta: Curve | None, curves: Mapping[str, Curve], titles: Mapping[str, str]
+    meta: Curve | None,
+    curves: Mapping[str, Curve],
+    titles: Mapping[str, str],
+    *,
+    noun: str = "episode return",
 ) -> "Figure":
     """Mean training return against environment steps.
 
@@ -150,6 +161,7 @@ def learning_curve_figure(
         meta: of meta-training.
         curves: per method.
         titles: of the methods; their order fixes the colours.
+        noun: what the values are.
 
     Returns:
         The figure.
@@ -176,7 +188,7 @@ def learning_curve_figure(
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(short_count)
     axes.set_xlabel("environment steps" + (", all groups together" if curves else ""))
-    axes.set_ylabel("mean episode return over tasks")
+    axes.set_ylabel(f"mean {noun} over tasks")
     legend_above(figure, axes)
     return figure
 

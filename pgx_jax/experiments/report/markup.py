@@ -1,7 +1,7 @@
 """Pieces of the page as HTML, and numbers as text."""
 
 import html
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from pgx_jax.experiments.report import style
@@ -62,6 +62,17 @@ def th(value: Any) -> str:
 def escape(value: Any) -> str:
     """Text as HTML."""
     return html.escape(str(value))
+
+
+def metric_noun(report: Mapping[str, Any]) -> str:
+    """What the scores of a report are."""
+    metric = report["metric"]
+    return "episode return" if metric == "return" else f"{metric} rate"
+
+
+def metric_digits(report: Mapping[str, Any]) -> int:
+    """Digits after the point that the scores of a report are shown with."""
+    return 1 if report["metric"] == "return" else 3
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,6 +1,6 @@
 """The page of a run: one HTML file with its figures inside, for a researcher to read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pgx_jax.experiments.report.costs import cost_section
@@ -13,6 +13,7 @@ from pgx_jax.experiments.report.grouping import (
 )
 from pgx_jax.experiments.report.markup import Figures, escape, html_table, number, plural
 from pgx_jax.experiments.report.scores import score_section, task_section
+from pgx_jax.experiments.report.strips import strip_section
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _CSS = """
@@ -70,12 +71,15 @@ code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-
 """
 
 
-def render_page(report: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+def render_page(
+    report: dict[str, Any], rows: list[dict[str, Any]], strips: Sequence[Any] = ()
+) -> str:
     """The page of a run.
 
     Args:
         report: what ``report.json`` holds; read from the file or as ``make_report`` returns it.
         rows: of ``metrics.jsonl``.
+        strips: frames of the trained policies, with ``group``, ``task`` and ``frames``.
 
     Returns:
         HTML that asks nothing of the network and runs no script. Equal inputs give equal text.
@@ -92,6 +96,7 @@ def render_page(report: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         affinity_section(report, figures),
         task_section(report, figures) if compared else "",
         curve_section(report, rows, figures),
+        strip_section(strips, figures),
         cost_section(report, figures),
         selection_section(report, figures) if report["selection"] is not None else "",
         certificate_section(report),
@@ -129,10 +134,13 @@ def _headline(report: dict[str, Any]) -> str:
         "Environment steps, PolicyGradEx": f"{report['total_env_steps']['policygradex']:,}",
         "Device": report["device"],
     }
+    if report["warm_start"] != "none":
+        facts["Start of training"] = "clones of scripted experts"
     parts = [
         "<header>",
         f"<h1>Task groups for {escape(report['environment'])}</h1>",
         f'<p class="soft">{escape(report.get("environment_description", ""))}</p>',
+        *(f'<p class="soft">{escape(note)}</p>' for note in report["notes"]),
         f'<p class="lead">{escape(lead)}</p>',
     ]
     if report["preset"] == "smoke":

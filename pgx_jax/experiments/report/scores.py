@@ -9,6 +9,8 @@ from pgx_jax.experiments.report.markup import (
     Figures,
     escape,
     html_table,
+    metric_digits,
+    metric_noun,
     number,
     plural,
     td,
@@ -53,6 +55,7 @@ def score_section(report: dict[str, Any]) -> str:
     ]
     if indices is not None:
         head.append("ARI")
+    digits = metric_digits(report)
     rows = []
     for place, (method, title) in enumerate(titles.items()):
         source, test = scores[method]["source"], scores[method]["test"]
@@ -60,9 +63,9 @@ def score_section(report: dict[str, Any]) -> str:
         key = f'<span class="key" style="background:{method_colour(place)}"></span>'
         row = [
             f'<th scope="row" class="method">{key}{escape(title)}</th>',
-            td(_mean_error(source, known=config["eval_episodes"] > 1)),
-            td(_mean_error(test, known=len(tasks) > 1)),
-            td("" if method == first else _paired(tasks, scores[first]["test"]["tasks"])),
+            td(_mean_error(source, digits, known=config["eval_episodes"] > 1)),
+            td(_mean_error(test, digits, known=len(tasks) > 1)),
+            td("" if method == first else _paired(tasks, scores[first]["test"]["tasks"], digits)),
             td(f"{report['total_env_steps'][method]:,}"),
             td(f"{report['num_params'][method]:,}"),
             td(_sizes(report["method_labels"][method])),
@@ -80,7 +83,7 @@ def _score_caption(report: dict[str, Any]) -> str:
     config = report["config"]
     held_out = len(next(iter(report["scores"].values()))["test"]["tasks"])
     return (
-        f"Mean episode return. Source: {plural(report['num_tasks'], 'fixed task')}, "
+        f"Mean {metric_noun(report)}. Source: {plural(report['num_tasks'], 'fixed task')}, "
         f"{plural(config['eval_episodes'], 'episode')} each; the standard error comes from "
         f"episodes alone. Held-out: {plural(held_out, 'task')} drawn alike, "
         f"{plural(config['test_episodes'], 'episode')} each; the standard error comes from the "
@@ -94,20 +97,23 @@ def _score_caption(report: dict[str, Any]) -> str:
 def task_section(report: dict[str, Any], figures: Figures) -> str:
     """Scores of every source task and of the held-out tasks."""
     scores, titles = report["scores"], report["methods"]
+    noun = metric_noun(report)
     return "\n".join(
         [
             '<section id="tasks">\n<h2>Scores by task</h2>',
             figures.add(
-                task_score_figure(scores, titles, report["task_names"], report["labels"]),
+                task_score_figure(
+                    scores, titles, report["task_names"], report["labels"], noun=noun
+                ),
                 "Score of every source task",
-                "Mean return of the evaluation episodes; bars are ± 1 standard error over "
+                f"Mean {noun} of the evaluation; bars are ± 1 standard error over "
                 "episodes. Tasks are ordered by PolicyGradEx group.",
                 "Dots with error bars: score of every source task under every method. "
                 "The numbers are in the table below.",
             ),
             _task_table(report),
             figures.add(
-                held_out_figure(scores, titles),
+                held_out_figure(scores, titles, noun=noun),
                 "Scores of the held-out tasks",
                 "Each mark is a held-out task. The box spans the quartiles, its line is the "
                 "median, the whiskers reach the extremes. Dark diamond: mean ± 1 standard error "
@@ -121,36 +127,46 @@ def task_section(report: dict[str, Any], figures: Figures) -> str:
 
 def _task_table(report: dict[str, Any]) -> str:
     scores, titles = report["scores"], report["methods"]
-    known = report["config"]["eval_episodes"] > 1
+    known, digits = report["config"]["eval_episodes"] > 1, metric_digits(report)
     order = np.argsort(report["labels"], kind="stable").tolist()
     rows = [
         [th(report["task_names"][task]), td(report["labels"][task] + 1)]
         + [
-            td(_mean_error(scores[method]["source"]["tasks"][report["task_names"][task]], known))
+            td(
+                _mean_error(
+                    scores[method]["source"]["tasks"][report["task_names"][task]], digits, known
+                )
+            )
             for method in titles
         ]
         for task in order
     ]
     head = ["Task", "Group", *titles.values()]
-    table = html_table(head, rows, "Mean return ± standard error.", set(range(1, len(head))), True)
+    table = html_table(
+        head,
+        rows,
+        f"Mean {metric_noun(report)} ± standard error.",
+        set(range(1, len(head))),
+        True,
+    )
     return f"<details>\n<summary>Scores per task, as numbers</summary>\n{table}\n</details>"
 
 
-def _mean_error(score: Mapping[str, Any], known: bool = True) -> str:
+def _mean_error(score: Mapping[str, Any], digits: int, known: bool = True) -> str:
     """Mean ± standard error; the mean alone where a single value gives no error."""
-    mean = number(score["mean"], 1)
-    return f"{mean} ± {number(score['standard_error'], 1)}" if known else mean
+    mean = number(score["mean"], digits)
+    return f"{mean} ± {number(score['standard_error'], digits)}" if known else mean
 
 
-def _paired(tasks: Sequence[float], reference: Sequence[float]) -> str:
+def _paired(tasks: Sequence[float], reference: Sequence[float], digits: int) -> str:
     """Mean difference ± its standard error, over tasks that both methods met."""
     difference = np.subtract(tasks, reference)
     mean = float(difference.mean())
-    sign = "+" if round(mean, 1) > 0 else ""
+    sign = "+" if round(mean, digits) > 0 else ""
     if len(difference) < 2:
-        return sign + number(mean, 1)
+        return sign + number(mean, digits)
     error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
-    return f"{sign}{number(mean, 1)} ± {number(error, 1)}"
+    return f"{sign}{number(mean, digits)} ± {number(error, digits)}"
 
 
 def _sizes(labels: Sequence[int]) -> str:
@@ -169,6 +185,8 @@ def task_score_figure(
     titles: Mapping[str, str],
     names: Sequence[str],
     labels: Sequence[int],
+    *,
+    noun: str = "episode return",
 ) -> "Figure":
     """Score of every task under every method, with standard errors.
 
@@ -177,6 +195,7 @@ def task_score_figure(
         titles: of the methods; their order fixes the colours.
         names: of the n tasks.
         labels: int[n], groups from 0, by which the tasks are ordered.
+        noun: what the scores are.
 
     Returns:
         The figure.
@@ -220,7 +239,7 @@ def task_score_figure(
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
-    axes.set_xlabel("mean episode return")
+    axes.set_xlabel(f"mean {noun}")
     _group_margin(axes, np.asarray(labels)[order])
     legend_above(figure, axes)
     return figure
@@ -244,12 +263,15 @@ def _group_margin(axes: "Axes", sorted_labels: np.ndarray) -> None:
 
 
 @styled
-def held_out_figure(scores: Mapping[str, Any], titles: Mapping[str, str]) -> "Figure":
+def held_out_figure(
+    scores: Mapping[str, Any], titles: Mapping[str, str], *, noun: str = "episode return"
+) -> "Figure":
     """Distribution of the held-out tasks' scores, one row per method.
 
     Args:
         scores: per method, {"test": {"mean", "standard_error", "tasks": [float]}}.
         titles: of the methods; their order fixes the colours.
+        noun: what the scores are.
 
     Returns:
         The figure.
@@ -306,7 +328,7 @@ def held_out_figure(scores: Mapping[str, Any], titles: Mapping[str, str]) -> "Fi
     axes.set_ylim(len(scores) - 0.45, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
-    axes.set_xlabel("mean episode return of a held-out task")
+    axes.set_xlabel(f"mean {noun} of a held-out task")
     return figure
 
 
