@@ -1,21 +1,25 @@
 """Which reinforcement-learning tasks should share a policy? PolicyGradEx in JAX."""
 
-from pgx_jax.estimation import (
-    GaussianProjection,
-    balanced_subsets,
-    fit_subsets,
-    gaussian_projection,
-    gradient_features,
-    normalise_features,
-    perturbed_params,
-    random_subsets,
-    score_subsets,
-    standardise_advantage,
-    task_affinity,
-)
-from pgx_jax.grouping import cluster_tasks, gradient_similarity_grouping, random_grouping
-from pgx_jax.pipeline import GroupedTasks, group_tasks
-from pgx_jax.types import Grouping, SubsetFits, Transitions
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pgx_jax.estimation import (
+        GaussianProjection,
+        balanced_subsets,
+        fit_subsets,
+        gaussian_projection,
+        gradient_features,
+        normalise_features,
+        perturbed_params,
+        random_subsets,
+        score_subsets,
+        standardise_advantage,
+        task_affinity,
+    )
+    from pgx_jax.grouping import cluster_tasks, gradient_similarity_grouping, random_grouping
+    from pgx_jax.pipeline import GroupedTasks, group_tasks
+    from pgx_jax.types import Grouping, SubsetFits, Transitions
 
 __version__ = "0.1.0"
 
@@ -41,3 +45,27 @@ __all__ = [
     "standardise_advantage",
     "task_affinity",
 ]
+
+# Imported when first asked for: a process that only steps environments does without JAX.
+_MODULES = {
+    "GroupedTasks": "pgx_jax.pipeline",
+    "Grouping": "pgx_jax.types",
+    "SubsetFits": "pgx_jax.types",
+    "Transitions": "pgx_jax.types",
+    "cluster_tasks": "pgx_jax.grouping",
+    "gradient_similarity_grouping": "pgx_jax.grouping",
+    "group_tasks": "pgx_jax.pipeline",
+    "random_grouping": "pgx_jax.grouping",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES.get(name, "pgx_jax.estimation")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

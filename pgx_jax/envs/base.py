@@ -4,12 +4,17 @@ The adapter owns batching. A JAX environment vmaps inside its adapter; an enviro
 is called once per batched step. One rollout body serves all of them, and no caller vmaps a step.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from jax import Array
+
+if TYPE_CHECKING:
+    # A process that only steps environments does without JAX.
+    from jax import Array
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,8 @@ class TaskFamily(NamedTuple):
             "success", of which an episode has the largest of its steps.
         notes: facts that a reader of the results has to know, such as the backend and the
             version of the reward.
-        experts: ``(key, episodes)`` -> demonstrations of every source task; None without experts.
+        experts: ``(family, key, *, num_episodes)`` -> demonstrations of every source task, with
+            observation, action and success; None where nobody can show them.
         render: ``(task, act, num_frames)`` -> uint8[frames, height, width, 3] of an episode in a
             source task under ``act(observation) -> action``; None where nothing can be drawn.
         close: releases what the environment holds on the host; None where it holds nothing.

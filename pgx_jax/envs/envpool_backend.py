@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pgx_jax.envs.host import HostStep
+from pgx_jax.envs.host_calls import HostStep
 
 try:
     import envpool
@@ -64,8 +64,10 @@ class EnvPoolBatch:
 
     def step(self, action: np.ndarray) -> HostStep:
         """Advance all pools at once."""
+        if not self._pools:
+            raise RuntimeError("the environments are closed")
         for rows, pool in zip(self._rows, self._pools, strict=True):
-            pool.send(action[rows].astype(pool.action_space.dtype))
+            pool.send(_native(action[rows], pool.action_space))
         observation, reward, terminated, truncated, info = self._gather()
         valid = ~self._dead
         self._dead = terminated | truncated
@@ -93,15 +95,24 @@ class EnvPoolBatch:
             result = pool.recv()
             own = result[-1]
             # Environments come back in the order in which they finished.
-            rows = rows[own["env_id"]]
+            back = rows[own["env_id"]]
             if observation is None:
                 observation = np.zeros((count, *result[0].shape[1:]), np.float32)
-            observation[rows] = result[0]
+            observation[back] = result[0]
             if len(result) > 2:
-                reward[rows], terminated[rows], truncated[rows] = result[1:4]
+                reward[back], terminated[back], truncated[back] = result[1:4]
                 if self._terminal is not None:
-                    terminated[rows] = self._terminal(own, result[2])
+                    terminated[back] = self._terminal(own, result[2])
             for name in self._info_names:
-                info[name][rows] = own[name]
+                info[name][back] = own[name]
         assert observation is not None
         return observation, reward, terminated, truncated, info
+
+
+def _native(action: np.ndarray, space: Any) -> np.ndarray:
+    """Actions as a pool takes them: [-1, 1] scaled to the range, if there is one."""
+    low, high = getattr(space, "low", -1.0), getattr(space, "high", 1.0)
+    if np.any(low != -1.0) or np.any(high != 1.0):
+        shaped = action.reshape(len(action), *np.shape(low)).astype(np.float64)
+        action = np.clip(low + (shaped + 1.0) / 2.0 * (np.subtract(high, low)), low, high)
+    return action.astype(space.dtype)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from pgx_jax.envs.base import TaskFamily
@@ -120,8 +119,8 @@ def gymnasium_family(
     return TaskFamily(
         name=f"gymnasium:{name}",
         environment=environment,
-        train_tasks=HostTasks(jnp.arange(num_tasks, dtype=jnp.int32)),
-        test_tasks=HostTasks(jnp.arange(num_tasks, len(rows), dtype=jnp.int32)),
+        train_tasks=HostTasks(np.arange(num_tasks, dtype=np.int32)),
+        test_tasks=HostTasks(np.arange(num_tasks, len(rows), dtype=np.int32)),
         train_names=table.names[:num_tasks],
         description=f"Gymnasium {name}: {table.description}",
         metric=metric,

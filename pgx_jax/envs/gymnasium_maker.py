@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 import pickle
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,19 +61,19 @@ class PlainEnvironment(gymnasium.Wrapper):
         return np.asarray(observation, np.float32), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Advance by one step."""
+        """Advance by one step; a value that ``info`` lacks is 0."""
         result = self.env.step(self._native(action))
         observation, reward, terminated, truncated, info = result
         self._missing.difference_update(info)
         if (terminated or truncated) and self._missing:
             raise KeyError(
-                f"info had no {' nor '.join(sorted(self._missing))} in the whole episode; "
-                f"at its end it has: {', '.join(map(str, info)) or 'nothing'}"
+                f"info had no {' nor '.join(sorted(self._missing))} in a whole episode, where it "
+                f"has to be at least once; its last has: {', '.join(map(str, info)) or 'nothing'}"
             )
-        chosen = {name: float(info.get(name, 0.0)) for name in self._info_names}
+        chosen = {name: _number(info.get(name, 0.0), name) for name in self._info_names}
         return (
             np.asarray(observation, np.float32),
-            float(reward),
+            _number(reward, "reward"),
             bool(terminated),
             bool(truncated),
             chosen,
@@ -159,7 +160,10 @@ class GymnasiumMaker:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if state["_task_file"] is not None:
-            run_task_file(state["_task_file"])
+            with warnings.catch_warnings():
+                # The other process may have been told of the environment already.
+                warnings.filterwarnings("ignore", message=".*already in registry")
+                run_task_file(state["_task_file"])
         self.__dict__.update({**state, "_spec": pickle.loads(state["_spec"])})
 
 
@@ -182,8 +186,10 @@ def find_spec(name: str) -> EnvSpec:
         return gymnasium.spec(plain)
     except gymnasium.error.Error as error:
         nearest = difflib.get_close_matches(plain, gymnasium.registry, n=1, cutoff=0.4)
-        hint = f' The nearest id is "{nearest[0]}".' if nearest else ""
-        raise ValueError(f'unknown environment "{name}": {_first_line(error)}{hint}') from error
+        hint = f'; the nearest id is "{nearest[0]}"' if nearest else ""
+        raise ValueError(
+            f'unknown environment "{name}": {_first_line(error).rstrip(".")}{hint}'
+        ) from error
 
 
 def gymnasium_parameters(spec: EnvSpec) -> tuple[dict[str, Parameter], bool]:
@@ -223,6 +229,13 @@ def _kind_of(annotation: Any, default: Any) -> type | None:
     unknown = annotation is inspect.Parameter.empty
     # An untyped integer may stand for a real number, as in `velocity=0`.
     return type(default) if unknown and isinstance(default, bool | float) else None
+
+
+def _number(value: Any, what: str) -> float:
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "biuf":
+        raise ValueError(f"{what} is {value!r}; it must be one number")
+    return float(array.reshape(()))
 
 
 def _first_line(error: BaseException) -> str:

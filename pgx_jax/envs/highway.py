@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pgx_jax.envs.base import Discrete, TaskFamily
+from pgx_jax.envs.frames import record_frames
 from pgx_jax.envs.host import HostBatch, HostEnvironment, HostTasks
 
 RANGES = {
@@ -39,13 +40,11 @@ UNMODIFIED: dict[str, float] = {
 """What a task may set, with the values of highway-fast-v0."""
 
 DIFFERENCES = (
-    "EnvPool takes two vehicles for crashed where their boxes, held parallel to the road and "
-    "2.5 m wide instead of 2 m, overlap; highway-env turns its boxes (2 m) with the vehicles and "
-    "also counts an overlap foreseen for the next frame",
-    "in EnvPool other vehicles never give up a lane change for another one entering that lane",
-    "where both neighbouring lanes pay, EnvPool's other vehicles go left, highway-env's right",
+    "where a lane change to either side would pay, EnvPool's other vehicles go left, "
+    "highway-env's go right",
+    "the two draw their random numbers differently: equal seeds do not start equal episodes",
 )
-"""Where EnvPool's highway-fast-v0 is known to differ from highway-env's."""
+"""Where EnvPool's highway-fast-v0 differs from highway-env's (benchmarks/highway_parity.py)."""
 
 _MAX_STEPS = 30
 _OBSERVED_VEHICLES = 5
@@ -182,6 +181,9 @@ def highway_family(
         notes=(
             f"backend {backend} ({package} {version(package)})",
             *(DIFFERENCES if uses_envpool else ()),
+        ),
+        render=lambda task, act, num_frames: record_frames(
+            HighwayMaker(table[task], "rgb_array")(), act, num_frames
         ),
         close=environment.close,
     )

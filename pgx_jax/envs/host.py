@@ -8,7 +8,7 @@ imported when an environment is made, so that a process which only steps environ
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class HostTasks(NamedTuple):
         index: int32[...], row of the family's table of tasks.
     """
 
-    index: Array | np.ndarray
+    index: Any
 
 
 class HostState(NamedTuple):
@@ -228,6 +228,8 @@ class HostEnvironment:
                 )
             return bridge.on_host(function, packed, size, in_python=False)
         # Nothing is traced: no callback is needed, and a fault can raise at once.
+        if not self.runs_in_python:
+            bridge.wait_for_callbacks()
         self.check()
         answer = bridge.on_host(function, packed, size, in_python=True)
         self.check()

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.experimental import io_callback
 
 from pgx_jax.envs.base import TimeStep
@@ -81,9 +82,14 @@ def unpack_step(
     )
 
 
+def wait_for_callbacks() -> None:
+    """Wait for the programs that are running, for their calls come first."""
+    jax.effects_barrier()
+
+
 def traced(value: Array) -> bool:
     """Whether a program is being traced, so that nothing can be done now."""
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, Tracer)
 
 
 @lru_cache(maxsize=1)

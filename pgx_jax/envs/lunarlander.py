@@ -4,7 +4,6 @@ import types
 from functools import lru_cache
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from pgx_jax.envs.base import Discrete, TaskFamily
@@ -124,8 +123,8 @@ def lunarlander_family(
     return TaskFamily(
         name=name,
         environment=environment,
-        train_tasks=HostTasks(jnp.arange(count, dtype=jnp.int32)),
-        test_tasks=HostTasks(jnp.arange(count, len(table), dtype=jnp.int32)),
+        train_tasks=HostTasks(np.arange(count, dtype=np.int32)),
+        test_tasks=HostTasks(np.arange(count, len(table), dtype=np.int32)),
         train_names=tuple(names[:count]),
         description="Gymnasium LunarLander-v3: "
         + ", ".join(

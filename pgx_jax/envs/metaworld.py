@@ -29,12 +29,14 @@ Differences between the backends, from the same goal (figures: benchmarks/metawo
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pgx_jax.envs.base import Box, TaskFamily
-from pgx_jax.envs.host import HostBatch, HostEnvironment, HostStep, HostTasks
+from pgx_jax.envs.host import HostEnvironment, HostTasks
+from pgx_jax.envs.host_calls import HostBatch, HostStep
 
 MT10 = (
     "reach-v3",
@@ -221,7 +223,7 @@ def metaworld_family(
         *source,
         *(f"{row.environment} goal {row.seeds[0]}" for row in table[num_tasks:]),
     ]
-    make_raw = _maker(backend)
+    make_raw = backend_maker(backend)
 
     def make_batch(tasks: np.ndarray) -> GoalBatch:
         rows = [table[task] for task in tasks]
@@ -251,7 +253,38 @@ def metaworld_family(
             "goals in the observation",
             "success: at any step of an episode",
         ),
+        experts=_demonstrate,
+        render=partial(_render, table, num_tasks),
         close=environment.close,
+    )
+
+
+def _demonstrate(*arguments: Any, **options: Any) -> Any:
+    from pgx_jax.envs.metaworld_experts import demonstrate
+
+    return demonstrate(*arguments, **options)
+
+
+def _render(
+    table: Sequence[Goals],
+    num_tasks: int,
+    task: int,
+    act: Callable[[np.ndarray], np.ndarray],
+    num_frames: int,
+) -> np.ndarray:
+    """Frames of the ``metaworld`` package, whatever the backend: EnvPool draws no Meta-World."""
+    from pgx_jax.envs.frames import record_frames
+    from pgx_jax.envs.metaworld_package import make_environment, set_goal
+
+    row = table[task]
+    environment = make_environment(row.environment, render_mode="rgb_array")
+    set_goal(environment, row.environment, int(row.seeds[0]))
+    one_hot = np.eye(num_tasks, dtype=np.float32)[row.position]
+    return record_frames(
+        environment,
+        act,
+        num_frames,
+        prepare=lambda observation: np.concatenate([encode(observation), one_hot]),
     )
 
 
@@ -368,8 +401,20 @@ class GoalBatch:
         return np.concatenate([encode(observation), self._one_hot], axis=-1)
 
 
-def _maker(backend: str) -> Callable[[Sequence[str]], HostBatch]:
-    """``environments -> batch`` of a backend."""
+def backend_maker(backend: str) -> Callable[[Sequence[str]], HostBatch]:
+    """Makes a backend's environments, which observe in Meta-World's units.
+
+    Args:
+        backend: "envpool" or "metaworld".
+
+    Returns:
+        ``environments -> batch``: Meta-World's names, such as "reach-v3", to one environment each.
+        The batch's ``reset`` takes int64[B] seeds of goals; equal seeds are equal goals on both
+        backends.
+
+    Raises:
+        ImportError: the backend's package is missing.
+    """
     if backend == "metaworld":
         from pgx_jax.envs.metaworld_package import MetaWorldBatch
 

@@ -11,7 +11,7 @@ from jax import Array
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.host import HostEnvironment
-from pgx_jax.envs.metaworld import ACTION_SIZE, EPISODE_STEPS, decode
+from pgx_jax.envs.metaworld import ACTION_SIZE, decode
 
 
 class Demonstrations(NamedTuple):
@@ -74,8 +74,8 @@ def demonstrate(
     key: Array,
     *,
     num_episodes: int = 10,
-    num_steps: int = EPISODE_STEPS,
-    noise: float = 0.0,
+    num_steps: int = 200,
+    noise: float = 0.1,
 ) -> Demonstrations:
     """Whole episodes of the experts in the source tasks of a Meta-World family.
 
@@ -86,7 +86,8 @@ def demonstrate(
         family: from ``pgx_jax.envs.metaworld``.
         key: PRNG key of goals and noise.
         num_episodes: N, episodes a task.
-        num_steps: T, steps of each episode that are recorded; 500 at most.
+        num_steps: T, steps of each episode that are recorded, 500 at most; experts succeed within
+            200 or not at all.
         noise: standard deviation of the Gaussian noise on every action.
 
     Returns:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pgx_jax.envs.host import HostStep
+from pgx_jax.envs.host_calls import HostStep
 
 try:
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
@@ -71,6 +71,41 @@ def draw_goal(environment: str, low: np.ndarray, high: np.ndarray, seed: int) ->
             return drawn
 
 
+def make_environment(name: str, render_mode: str | None = None) -> Any:
+    """One environment with V2 rewards, as ``metaworld`` has it; it has no goal yet.
+
+    Args:
+        name: Meta-World's name, such as "reach-v3".
+        render_mode: "rgb_array" to draw it.
+
+    Returns:
+        The Gymnasium environment.
+    """
+    # The corner camera sees arm, table and goal.
+    options: dict[str, Any] = {"render_mode": render_mode, "camera_name": "corner2"}
+    return ALL_V3_ENVIRONMENTS[name](
+        reward_function_version="v2", **(options if render_mode else {})
+    )
+
+
+def set_goal(environment: Any, name: str, seed: int) -> None:
+    """Let an environment start all its episodes with the goal of a seed, and observe it.
+
+    Args:
+        environment: from :func:`make_environment`.
+        name: of the environment.
+        seed: of the goal.
+    """
+    space = environment._random_reset_space
+    task = {
+        "rand_vec": draw_goal(name, space.low, space.high, seed),
+        "env_cls": type(environment),
+        "partially_observable": False,
+    }
+    # Meta-World keeps a task's settings pickled.
+    environment.set_task(Task(env_name=name, data=pickle.dumps(task)))
+
+
 class MetaWorldBatch:
     """B environments of the ``metaworld`` package, stepped in turn in this process."""
 
@@ -81,9 +116,7 @@ class MetaWorldBatch:
             environments: Meta-World's names, such as "reach-v3".
         """
         self._names = tuple(environments)
-        self._envs: list[Any] = [
-            ALL_V3_ENVIRONMENTS[name](reward_function_version="v2") for name in self._names
-        ]
+        self._envs = [make_environment(name) for name in self._names]
         self._index: int | None = None
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
@@ -115,16 +148,8 @@ class MetaWorldBatch:
 
     def _reset_one(self, index: int, seed: int) -> np.ndarray:
         self._index = index
-        env, name = self._envs[index], self._names[index]
-        space = env._random_reset_space
-        task = {
-            "rand_vec": draw_goal(name, space.low, space.high, seed),
-            "env_cls": type(env),
-            "partially_observable": False,
-        }
-        # Meta-World keeps a task's settings pickled.
-        env.set_task(Task(env_name=name, data=pickle.dumps(task)))
-        observation = env.reset()[0]
+        set_goal(self._envs[index], self._names[index], seed)
+        observation, _ = self._envs[index].reset()
         self._index = None
         return observation
 

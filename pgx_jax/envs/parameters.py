@@ -177,7 +177,7 @@ def draw_tasks(
 def list_parameters(parameters: Mapping[str, Parameter]) -> str:
     """Parameters that can vary, with their defaults, in one line."""
     listed = [
-        name if parameter.default is REQUIRED else f"{name} = {shown(parameter.default)}"
+        name if parameter.default is REQUIRED else f"{name} = {shown(parameter.default, 6)}"
         for name, parameter in parameters.items()
         if not parameter.refusal
     ]

@@ -196,12 +196,12 @@ def _value(limits: Range, share: float) -> Any:
     return float(low + (high - low) * share)
 
 
-def shown(value: Any) -> str:
-    """A value as in names and messages: three digits."""
+def shown(value: Any, digits: int = 3) -> str:
+    """A value as in names and messages."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Real) and not isinstance(value, Integral):
-        return f"{float(value):.3g}"
+        return f"{float(value):.{digits}g}"
     return str(value)
 
 

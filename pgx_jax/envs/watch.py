@@ -4,6 +4,7 @@ import ctypes
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 
@@ -89,16 +90,18 @@ class TimedWorker:
         self._thread.join()
 
     def _serve(self) -> None:
-        while (request := self._requests.get()) is not None:
-            function, arguments = request
-            # Names would keep what the call was about alive until the next one.
-            del request
-            try:
-                answer = (function(*arguments), None)
-            except _StopWorkError:
-                return
-            except BaseException as error:
-                answer = (None, error)
-            del function, arguments
-            self._answers.put(answer)
-            del answer
+        # An interrupt may come just after the call that it was for.
+        with suppress(_StopWorkError):
+            while (request := self._requests.get()) is not None:
+                function, arguments = request
+                # Names would keep what the call was about alive until the next one.
+                del request
+                try:
+                    answer = (function(*arguments), None)
+                except _StopWorkError:
+                    return
+                except BaseException as error:
+                    answer = (None, error)
+                del function, arguments
+                self._answers.put(answer)
+                del answer

@@ -78,8 +78,9 @@ _LUNARLANDER: Presets = {
         "num_steps": 4096,
         "score_episodes": 4,
         "group_steps": 1_000_000,
-        "eval_episodes": 32,
-        "test_episodes": 8,
+        "eval_episodes": 16,
+        "test_episodes": 4,
+        "selection_episodes": 2,
     },
 }
 

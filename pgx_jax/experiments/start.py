@@ -13,6 +13,7 @@ from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.stages import Outcome, StageRunner
 from pgx_jax.experiments.training import stage_key
+from pgx_jax.rl.cloning import clone
 from pgx_jax.rl.ppo import PPO, Agent
 
 
@@ -50,7 +51,9 @@ def prepare_start(runner: StageRunner, family: TaskFamily, config: RunConfig) ->
     if "demonstrations" not in runner.finished:
 
         def record(_: Advance) -> Outcome:
-            shown = experts(stage_key(config, "demonstrations"), config.demonstrations)
+            shown = experts(
+                family, stage_key(config, "demonstrations"), num_episodes=config.demonstrations
+            )
             success = np.asarray(shown.success)
             rates = success.mean(axis=1)
             facts = {
@@ -66,18 +69,21 @@ def prepare_start(runner: StageRunner, family: TaskFamily, config: RunConfig) ->
     tree = runner.finished["demonstrations"].tree
 
     def agent(ppo: PPO, key: Array) -> Agent:
-        from pgx_jax.rl.cloning import clone
-
         agent_key, clone_key = jax.random.split(key)
         fresh = ppo.init_agent(agent_key)
         policy, _ = clone(
             ppo.policy,
             fresh.policy,
-            jnp.asarray(tree["observation"]),
-            jnp.asarray(tree["action"]),
+            _rows(tree["observation"], len(ppo.environment.observation_shape)),
+            _rows(tree["action"], 1),
             clone_key,
             num_steps=config.clone_steps,
         )
         return fresh._replace(policy=policy)
 
     return Start(agent, ["demonstrations"])
+
+
+def _rows(values: np.ndarray, rank: int) -> Array:
+    """Tasks, episodes and steps as one axis; ``rank`` axes are left."""
+    return jnp.asarray(values.reshape(-1, *values.shape[values.ndim - rank :]))

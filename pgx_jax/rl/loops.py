@@ -1,11 +1,13 @@
 """Loops over environment steps: compiled ones, and Python's where there are no callbacks."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.core import Tracer
 
 from pgx_jax.envs.base import Environment
 
@@ -18,13 +20,40 @@ def runs_in_python(environment: Environment) -> bool:
 def raise_faults(environment: Environment, result: Any) -> None:
     """Wait for ``result`` and raise what went wrong on the host while it was made.
 
-    Does nothing inside a trace, nor for an environment that runs in JAX.
+    Does nothing inside a trace, nor for an environment that runs in JAX. An interrupt does not
+    wait for the program's end: its environments are closed, and it runs out without them.
+
+    Args:
+        environment: the batched environment.
+        result: what the program returned, any pytree.
+
+    Raises:
+        HostEnvironmentError: an environment on the host failed.
+        KeyboardInterrupt: it was interrupted.
     """
-    check = getattr(environment, "check", None)
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(result))
-    if check is not None and not traced:
+    host: Any = environment
+    leaves = jax.tree.leaves(result)
+    if not hasattr(host, "check") or any(isinstance(leaf, Tracer) for leaf in leaves):
+        return
+    try:
+        _wait_for(leaves)
+    except BaseException:
+        host.cancel()
         jax.block_until_ready(result)
-        check()
+        host.close()
+        raise
+    host.check()
+
+
+def _wait_for(leaves: list[Any]) -> None:
+    """Wait in Python, which an interrupt can end; in the runtime it would wait as well."""
+    started = time.monotonic()
+    # Arrays of keys cannot be asked; they are ready with the rest.
+    for leaf in (leaf for leaf in leaves if hasattr(leaf, "is_ready")):
+        while not leaf.is_ready():
+            # At most a hundredth later than need be.
+            time.sleep(min(0.05, 1e-4 + 0.01 * (time.monotonic() - started)))
+    jax.block_until_ready(leaves)
 
 
 def scan(

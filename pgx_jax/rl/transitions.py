@@ -1,5 +1,6 @@
 """Transitions of every task under the meta-policy, with advantages, for the estimation."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ from jax import Array
 
 from pgx_jax.rl.loops import raise_faults, runs_in_python
 from pgx_jax.rl.ppo import PPO, Agent
-from pgx_jax.rl.rollout import rollout, start_rollout, tasks_of
+from pgx_jax.rl.rollout import Trajectory, rollout, start_rollout, tasks_of
 from pgx_jax.types import Transitions
 
 
@@ -64,11 +65,24 @@ def _collect(
     _, trajectory = rollout(
         ppo.environment, ppo.policy, agent.policy, state, env_tasks, rollout_key, length
     )
+    return _by_task(ppo, agent, trajectory, task_index, num_tasks, num_steps)
+
+
+@partial(jax.jit, static_argnames=("ppo", "num_tasks", "num_steps"))
+def _by_task(
+    ppo: PPO,
+    agent: Agent,
+    trajectory: Trajectory,
+    task_index: Array,
+    num_tasks: int,
+    num_steps: int,
+) -> Transitions:
+    """Advantages, and all leaves by task; one program also outside a trace."""
     advantage, _ = ppo.advantages(agent, trajectory, task_index)
 
     def per_task(leaf: Array) -> Array:
         """[time, n * envs, ...] -> [n, T, ...]."""
-        split = leaf.reshape(length, num_tasks, envs_per_task, *leaf.shape[2:])
+        split = leaf.reshape(leaf.shape[0], num_tasks, -1, *leaf.shape[2:])
         joined = jnp.moveaxis(split, 0, 2)
         return joined.reshape(num_tasks, -1, *leaf.shape[2:])[:, :num_steps]
 

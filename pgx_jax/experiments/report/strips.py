@@ -39,7 +39,7 @@ def strip_figure(frames: np.ndarray) -> Any:
     gap = np.full((count, thin.shape[1], max(2, thin.shape[2] // 50), 3), 255, np.uint8)
     row = np.concatenate(list(np.concatenate([thin, gap], axis=2)), axis=1)
     figure = new_figure(WIDTH, WIDTH * row.shape[0] / row.shape[1])
-    axes = figure.add_axes((0, 0, 1, 1))
+    axes = figure.add_subplot()
     axes.imshow(row, interpolation="lanczos")
     axes.set_axis_off()
     return figure

@@ -1,0 +1,123 @@
+"""Frame strips: recorded, placed in the page, or left out with a word."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pgx_jax.envs.families import make_family
+from pgx_jax.envs.frames import record_frames
+from pgx_jax.experiments.config import make_config
+from pgx_jax.experiments.progress import Progress
+from pgx_jax.experiments.render import Strip, render_strips
+from pgx_jax.experiments.report.markup import Figures
+from pgx_jax.experiments.report.strips import strip_figure, strip_section
+from pgx_jax.experiments.training import agent_tree, make_ppo, stage_key
+
+
+class Counter:
+    """A Gymnasium environment by its methods: the frame is the step's number."""
+
+    def __init__(self, length, draws=True):
+        self.length, self.draws, self.time, self.closed = length, draws, 0, False
+        self.actions = []
+
+    def reset(self, seed):
+        self.time = 0
+        return np.zeros(2), {}
+
+    def step(self, action):
+        self.time += 1
+        self.actions.append(action)
+        return np.full(2, self.time), 0.0, self.time == self.length, False, {}
+
+    def render(self):
+        return np.full((4, 6, 3), self.time, np.uint8) if self.draws else None
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"), [(7, [0, 2, 5, 7]), (3, [0, 1, 2, 3]), (1, [0, 0, 1, 1])]
+)
+def test_frames_are_evenly_spaced_from_first_to_last(length, expected):
+    environment = Counter(length)
+    frames = record_frames(
+        environment, lambda seen: seen[0], 4, prepare=lambda observation: 10 * observation
+    )
+    assert frames.shape == (4, 4, 6, 3)
+    assert frames[:, 0, 0, 0].tolist() == expected
+    assert environment.actions == [10 * time for time in range(length)]
+    assert environment.closed
+
+
+def test_an_environment_that_draws_nothing_says_so():
+    environment = Counter(2, draws=False)
+    with pytest.raises(RuntimeError, match="draws nothing"):
+        record_frames(environment, lambda seen: 0, 4)
+    assert environment.closed
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A runner after a run with two groups, as far as rendering looks at it."""
+    config = make_config("cartpole", "smoke", num_tasks=4, subset_size=2)
+    family = make_family("cartpole", num_tasks=4, num_test_tasks=1)
+    ppo = make_ppo(family, config, config.hidden_sizes)
+    agent = agent_tree(ppo.init_agent(stage_key(config, "any")))
+    tree = {f"group{group}": {"agent": agent} for group in range(2)}
+    finished = {
+        "train/policygradex": SimpleNamespace(tree=tree),
+        "grouping": SimpleNamespace(tree={"labels": np.array([1, 0, 1, 0])}),
+    }
+    return SimpleNamespace(finished=finished), family, config
+
+
+def strips_of(trained, render):
+    runner, family, config = trained
+    text = io.StringIO()
+    found = render_strips(runner, family._replace(render=render), config, Progress(stream=text))
+    return found, text.getvalue()
+
+
+def test_one_strip_a_group_in_its_first_task(trained):
+    seen = []
+
+    def render(task, act, num_frames):
+        seen.append((task, int(act(np.zeros(4, np.float32)))))
+        return np.zeros((num_frames, 4, 6, 3), np.uint8)
+
+    strips, _ = strips_of(trained, render)
+    assert [strip.group for strip in strips] == [0, 1]
+    assert [task for task, _ in seen] == [1, 0]
+    assert all(action in (0, 1) for _, action in seen)
+    assert [strip.task for strip in strips] == [trained[1].train_names[task] for task in (1, 0)]
+
+
+def test_without_drawing_there_is_one_line(trained):
+    strips, text = strips_of(trained, None)
+    assert strips == []
+    assert "cannot be drawn" in text
+
+    def render(*_):
+        raise RuntimeError("no display")
+
+    strips, text = strips_of(trained, render)
+    assert strips == []
+    assert "no display" in text
+
+
+def test_page_section():
+    frames = np.random.default_rng(0).integers(0, 255, (8, 40, 60, 3)).astype(np.uint8)
+    text = strip_section([Strip(0, "a & b", frames), Strip(1, "c", frames)], Figures())
+    assert text.count("<figure") == 2
+    assert "Group 1 in task a &amp; b" in text
+    assert strip_section([], Figures()) == ""
+
+
+def test_large_frames_are_thinned():
+    frames = np.zeros((8, 400, 600, 3), np.uint8)
+    image = strip_figure(frames).axes[0].images[0].get_array()
+    assert image.shape[1] <= 2000
