@@ -18,6 +18,7 @@ import numpy as np
 from common import mean_interval, provenance
 
 from pgx_jax.envs.base import TaskFamily
+from pgx_jax.envs.families import make_family
 from pgx_jax.experiments.config import RunConfig, config_fields, make_config
 from pgx_jax.experiments.training import make_ppo, train
 from pgx_jax.rl.cloning import clone
@@ -54,8 +55,42 @@ def lunarlander() -> TaskFamily:
     return lunarlander_family("lunarlander, unmodified", [{}], [{}])
 
 
+def highway() -> TaskFamily:
+    from pgx_jax.envs.highway import highway_family
+
+    return highway_family("highway-fast-v0, unmodified", [{}], [{}])
+
+
+def metaworld(name: str) -> Callable[[], TaskFamily]:
+    def make() -> TaskFamily:
+        from pgx_jax.envs.metaworld import metaworld_family
+
+        return metaworld_family(name, [name], 1, 1)
+
+    return make
+
+
+def mt10() -> TaskFamily:
+    return make_family("metaworld-mt10")
+
+
 CASES = {
     "lunarlander": Case("lunarlander", lunarlander, 1_000_000, 200.0),
+    # 80 % of 30, the most that an episode can return.
+    "highway": Case("highway", highway, 2_000_000, 24.0, {"crashed": 0.15}, episodes=256),
+    **{
+        f"metaworld-{name}": Case(
+            "metaworld-mt10", metaworld(f"{name}-v3"), steps, 0.9, episodes=50
+        )
+        for name, steps in (
+            ("reach", 200_000),
+            ("drawer-close", 200_000),
+            ("window-open", 500_000),
+        )
+    },
+    "metaworld-mt10": Case(
+        "metaworld-mt10", mt10, 500_000, 0.8, warm_start=True, episodes=20
+    ),
 }
 
 

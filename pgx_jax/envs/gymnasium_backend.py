@@ -113,6 +113,10 @@ class _VectorBatch:
             for row, maker in enumerate(makers):
                 progress.value = row
                 environments.append(_Watched(maker(), progress, row))
+                found, first = environments[-1].action_space, environments[0].action_space
+                action_space_of(found, str(row))
+                if found != first:
+                    raise ValueError(f"actions {found}; environment 0 has {first}")
                 progress.value = -1
             mode = AutoresetMode.SAME_STEP if same_step else AutoresetMode.NEXT_STEP
             # "different": tasks may differ in the bounds of what is observed, not in its shape.
@@ -123,7 +127,6 @@ class _VectorBatch:
                 autoreset_mode=mode,
             )
             self._space: Any = self.env.single_action_space
-            action_space_of(self._space, "of this batch")
         except BaseException as error:
             for made in environments:
                 with suppress(Exception):
@@ -136,12 +139,15 @@ class _VectorBatch:
         self.signature = f"observations {shape}, actions {self._space}"
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
-        observation, _ = self.env.reset(seed=[int(seed) for seed in seeds])
+        with np.errstate(over="ignore"):
+            observation, _ = self.env.reset(seed=[int(seed) for seed in seeds])
         self._dead[:] = False
         return np.array(observation)
 
     def step(self, action: np.ndarray) -> HostStep:
-        observation, reward, terminated, truncated, info = self.env.step(self._native(action))
+        # What is too large for the declared type becomes infinite; that is found by who calls.
+        with np.errstate(over="ignore"):
+            observation, reward, terminated, truncated, info = self.env.step(self._native(action))
         observation = np.array(observation)
         done = terminated | truncated
         if self._same_step:

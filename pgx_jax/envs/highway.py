@@ -253,20 +253,19 @@ def _completed(task: dict[str, float]) -> dict[str, float]:
     for key in task:
         if key not in UNMODIFIED:
             raise ValueError(f'unknown parameter "{key}"; known: {", ".join(UNMODIFIED)}')
-    full = {
-        key: int(value) if key in _COUNTS else float(value)
-        for key, value in {**UNMODIFIED, **task}.items()
-    }
+    full = {key: float(value) for key, value in {**UNMODIFIED, **task}.items()}
+    for key, value in full.items():
+        if not np.isfinite(value) or (key in _COUNTS and value % 1):
+            kind = "a whole number" if key in _COUNTS else "finite"
+            raise ValueError(f"{key} is {value:g}; it must be {kind}")
+        if key in ("vehicles_density", "lanes_count") and value <= 0:
+            raise ValueError(f"{key} is {value:g}; it must be above 0")
+        # A negative weight would put the normalised reward outside 0..1.
+        if key in ("vehicles_count", "high_speed_reward", "right_lane_reward") and value < 0:
+            raise ValueError(f"{key} is {value:g}; it must be at least 0")
     if full["reward_speed_low"] == full["reward_speed_high"]:
         raise ValueError("reward_speed_low and reward_speed_high are equal; they must differ")
-    for key in ("vehicles_density", "lanes_count"):
-        if full[key] <= 0:
-            raise ValueError(f"{key} is {full[key]:g}; it must be above 0")
-    for key in ("vehicles_count", "high_speed_reward", "right_lane_reward"):
-        # A negative weight would put the normalised reward outside 0..1.
-        if full[key] < 0:
-            raise ValueError(f"{key} is {full[key]:g}; it must be at least 0")
-    return full
+    return {key: int(value) if key in _COUNTS else value for key, value in full.items()}
 
 
 def _envpool_batches(table: list[dict[str, float]]) -> Callable[[np.ndarray], HostBatch]:

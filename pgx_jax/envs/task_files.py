@@ -42,8 +42,7 @@ def load_task_file(path: str | Path) -> TaskFile:
     runs once a process.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it fails, or says nothing that is understood.
+        ValueError: there is no such file, it fails, or it says nothing that is understood.
     """
     module = run_task_file(path)
     ranges = getattr(module, "ranges", None)
@@ -81,12 +80,11 @@ def run_task_file(path: str | Path) -> Any:
     """Run a Python file, once a process while it does not change -> its module.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it fails.
+        ValueError: there is no such file, or it fails.
     """
     file = Path(path).resolve()
     if not file.is_file():
-        raise FileNotFoundError(f'there is no task file "{path}"')
+        raise ValueError(f'there is no task file "{path}"')
     return _run(file, file.read_bytes())
 
 

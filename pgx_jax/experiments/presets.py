@@ -1,5 +1,6 @@
 """Presets by environment and name."""
 
+import dataclasses
 from typing import Any
 
 from pgx_jax.envs.families import FAMILIES, find_family
@@ -84,6 +85,84 @@ _LUNARLANDER: Presets = {
     },
 }
 
+_HIGHWAY: Presets = {
+    "smoke": {
+        **_SMOKE,
+        "ppo": PPOConfig(num_envs=40, num_steps=32),
+        "hidden_sizes": (16, 16, 16),
+        "meta_steps": 20_000,
+        "group_steps": 10_000,
+    },
+    "default": {
+        "ppo": PPOConfig(
+            num_epochs=8,
+            num_minibatches=32,
+            discount=0.9,
+            gae_lambda=0.95,
+            entropy_coefficient=0.01,
+        ),
+        "meta_steps": 2_000_000,
+        "num_steps": 4096,
+        "group_steps": 2_000_000,
+    },
+}
+
+_METAWORLD_PPO = PPOConfig(
+    num_envs=20,
+    num_steps=250,
+    num_epochs=8,
+    num_minibatches=16,
+    learning_rate=5e-4,
+    entropy_coefficient=0.001,
+)
+_METAWORLD: Presets = {
+    "smoke": {
+        **_SMOKE,
+        "ppo": PPOConfig(num_envs=10, num_steps=50, num_minibatches=4),
+        "hidden_sizes": (16, 16, 16),
+        "num_test_tasks": 4,
+        "num_subsets": 15,
+        "warm_start": "experts",
+        "demonstrations": 1,
+        "clone_steps": 500,
+        "meta_steps": 5_000,
+        "group_steps": 5_000,
+    },
+    "default": {
+        "ppo": _METAWORLD_PPO,
+        "warm_start": "experts",
+        "demonstrations": 50,
+        "clone_steps": 20_000,
+        "meta_steps": 500_000,
+        "num_steps": 2048,
+        "num_subsets": 100,
+        "score_episodes": 2,
+        "group_steps": 1_000_000,
+        "eval_episodes": 10,
+        "test_episodes": 2,
+        "selection_episodes": 1,
+    },
+}
+# Fifty tasks: a subset of eight holds 28 pairs, and 100 of them cover each pair twice or more.
+_METAWORLD_50: Presets = {
+    "smoke": {
+        **_METAWORLD["smoke"],
+        "num_tasks": 50,
+        "subset_size": 10,
+        "num_subsets": 60,
+        "ppo": PPOConfig(num_envs=50, num_steps=20, num_minibatches=4),
+    },
+    "default": {
+        **_METAWORLD["default"],
+        "ppo": dataclasses.replace(_METAWORLD_PPO, num_envs=50, num_steps=200),
+        "num_tasks": 50,
+        "subset_size": 8,
+        "num_subsets": 150,
+        "score_episodes": 1,
+        "eval_episodes": 4,
+    },
+}
+
 _GENERIC: Presets = {
     "smoke": {
         **_SMOKE,
@@ -103,6 +182,9 @@ PRESETS: dict[str, Presets] = {
     },
     "cartpole-planted": _CARTPOLE,
     "lunarlander": _with_paper(_LUNARLANDER),
+    "highway": _with_paper(_HIGHWAY),
+    "metaworld-mt10": _with_paper(_METAWORLD),
+    "metaworld-mt50": _with_paper(_METAWORLD_50),
 }
 
 

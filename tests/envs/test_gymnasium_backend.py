@@ -22,7 +22,7 @@ from pgx_jax.envs.gymnasium_backend import (  # noqa: E402
 )
 from pgx_jax.envs.host_calls import EnvironmentFault  # noqa: E402
 from pgx_jax.envs.processes import ProcessBatch  # noqa: E402
-from tests.envs.host_probes import Task, play, tasks, with_fault  # noqa: E402
+from tests.envs.host_probes import Imported, Task, play, tasks, with_fault  # noqa: E402
 
 SEEDS = np.array([11, 12, 13])
 STEPS = 12
@@ -178,7 +178,7 @@ class TestActions:
 
 class TestRefusals:
     def test_observations_that_are_no_box(self, vectorization):
-        with pytest.raises(EnvironmentFault, match="only Box is supported.*FlattenObservation"):
+        with pytest.raises(EnvironmentFault, match=r"only Box is supported.*FlattenObservation"):
             make(tasks(3, observes="dict"), vectorization)
 
     def test_an_environment_that_cannot_be_made(self, vectorization):
@@ -199,7 +199,7 @@ class TestRefusals:
         assert len(closed) == 2
 
     def test_tasks_whose_actions_differ(self, vectorization):
-        with pytest.raises(RuntimeError, match="differ"):
+        with pytest.raises(RuntimeError, match=r"Discrete\(2, start=1\)"):
             make([Task(), Task(first=1)], vectorization)
 
     def test_no_environment(self):
@@ -234,7 +234,7 @@ class TestWhere:
         for _ in range(5):
             batch.step(np.zeros(3, int))
         assert batch.where() is None
-        with pytest.raises((ValueError, EnvironmentFault), match="broken on purpose|shape"):
+        with pytest.raises((ValueError, EnvironmentFault), match=r"broken on purpose|shape"):
             batch.step(np.zeros(3, int))
         assert batch.where() == 2
         batch.close()
@@ -307,20 +307,6 @@ class TestProcesses:
         assert done.stdout.strip() == "False"
 
 
-class Imported:
-    """A batch that tells which modules its process has imported."""
-
-    def __init__(self, cell):
-        Task()()
-
-    def reset(self, seeds):
-        names = sorted(name for name in sys.modules if sys.modules[name] is not None)
-        return np.array([" ".join(names)])
-
-    def close(self):
-        pass
-
-
 SCRIPT = """
     import gymnasium
     import numpy as np
@@ -350,8 +336,7 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize("context", ["forkserver", "spawn"])
-@pytest.mark.parametrize("close", ["batch.close()", "pass"])
+@pytest.mark.parametrize(("context", "close"), [("forkserver", "pass"), ("spawn", "batch.close()")])
 def test_a_script_without_a_guard_and_with_an_environment_of_its_own(context, close, tmp_path):
     script = tmp_path / "script.py"
     text = textwrap.dedent(SCRIPT).replace("CONTEXT", repr(context)).replace("CLOSE", close)

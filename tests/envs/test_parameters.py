@@ -371,7 +371,7 @@ class TestFiles:
             assert not {name for name in set(sys.modules) - before if "task_file" in name}
 
     def test_missing_file(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r'there is no task file ".*absent\.py"'):
+        with pytest.raises(ValueError, match=r'there is no task file ".*absent\.py"'):
             load_task_file(tmp_path / "absent.py")
 
     def test_settings(self, tmp_path):

@@ -1,0 +1,462 @@
+"""Highway: the two simulators agree, and every parameter changes what it should in both."""
+
+import importlib
+import pickle
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from pgx_jax.envs.base import Discrete
+from pgx_jax.envs.highway import (
+    RANGES,
+    SLOW_SHARE,
+    UNMODIFIED,
+    HighwayMaker,
+    highway,
+    highway_family,
+    highway_parameters,
+)
+from pgx_jax.envs.host import HostTasks
+
+gymnasium = pytest.importorskip("gymnasium")
+
+LEFT, IDLE, RIGHT, FASTER, SLOWER = range(5)
+PRESENCE, X, Y, VX, VY = range(5)
+LIMIT = 30
+MODULES = {"envpool": "envpool", "highway-env": "highway_env"}
+
+
+def needs(backend):
+    pytest.importorskip(MODULES[backend])
+    return backend
+
+
+@pytest.fixture(params=MODULES)
+def backend(request):
+    return needs(request.param)
+
+
+@partial(jax.jit, static_argnums=0)
+def walk(environment, keys, tasks, actions):
+    """Steps of B environments under actions [T, B] -> first observation, TimeStep [T, B]."""
+
+    def one_step(state, action):
+        return environment.step(keys, state, action, tasks)
+
+    state, observation = environment.reset(keys, tasks)
+    return observation, jax.lax.scan(one_step, state, actions)[1]
+
+
+def drive(tasks, actions, backend, *, seed=0, copies=1):
+    """Tasks, ``copies`` environments each, under actions int[T] -> first observation, TimeStep."""
+    family = highway_family("test", list(tasks), [], backend=backend)
+    count = len(tasks) * copies
+    rows = HostTasks(jnp.repeat(jnp.arange(len(tasks), dtype=jnp.int32), copies))
+    keys = jax.random.split(jax.random.key(seed), count)
+    actions = jnp.asarray(actions)
+    if actions.ndim == 1:
+        actions = jnp.broadcast_to(actions[:, None], (len(actions), count))
+    try:
+        result = walk(family.environment, keys, rows, actions)
+        jax.block_until_ready(result)
+        family.environment.check()
+        return jax.tree.map(np.asarray, result)
+    finally:
+        family.close()
+
+
+def random_actions(steps, count, seed=0):
+    return np.random.default_rng(seed).integers(0, 5, (steps, count))
+
+
+class TestPublishedTasks:
+    def test_first_tasks_are_the_same_whatever_their_number(self):
+        assert highway_parameters(0, 20)[:5] == highway_parameters(0, 5)
+        assert highway_parameters(0, 5) != highway_parameters(2, 5)
+
+    @pytest.mark.parametrize("name", ["vehicles_density", "total_weight", "speed_share"])
+    def test_uniform(self, name):
+        tasks = highway_parameters(0, 2000)
+        weights = np.array(
+            [[task["high_speed_reward"], task["right_lane_reward"]] for task in tasks]
+        )
+        values = {
+            "vehicles_density": np.array([task["vehicles_density"] for task in tasks]),
+            "total_weight": weights.sum(axis=1),
+            "speed_share": weights[:, 0] / weights.sum(axis=1),
+        }[name]
+        low, high = RANGES[name]
+        assert stats.kstest((values - low) / (high - low), "uniform").pvalue > 0.01
+
+    @pytest.mark.parametrize("name", ["vehicles_count", "lanes_count"])
+    def test_whole_numbers_both_ends_included(self, name):
+        low, high = RANGES[name]
+        values = [task[name] for task in highway_parameters(0, 2000)]
+        assert all(isinstance(value, int) for value in values)
+        counts = np.bincount(values, minlength=high + 1)
+        assert not counts[:low].any()
+        assert stats.chisquare(counts[low:]).pvalue > 0.01
+
+    def test_speed_ranges_of_both_directions(self):
+        ends = np.array(
+            [
+                [task["reward_speed_low"], task["reward_speed_high"]]
+                for task in highway_parameters(0, 2000)
+            ]
+        )
+        slow_pays = ends[:, 0] > ends[:, 1]
+        assert abs(slow_pays.mean() - SLOW_SHARE) < 0.04
+        for values, (low, high) in zip(
+            np.sort(ends, axis=1).T, (RANGES["slow"], RANGES["fast"]), strict=True
+        ):
+            assert stats.kstest((values - low) / (high - low), "uniform").pvalue > 0.01
+
+    def test_weights_of_the_first_ten_conflict(self):
+        tasks = highway_parameters(0, 10)
+        speed_first = [task["high_speed_reward"] > task["right_lane_reward"] for task in tasks]
+        slow_pays = [task["reward_speed_low"] > task["reward_speed_high"] for task in tasks]
+        assert 3 <= sum(speed_first) <= 7
+        assert 3 <= sum(slow_pays) <= 7
+
+    def test_highway_fast_lies_within_the_ranges(self):
+        assert RANGES["slow"][0] <= UNMODIFIED["reward_speed_low"] <= RANGES["slow"][1]
+        assert RANGES["fast"][0] <= UNMODIFIED["reward_speed_high"] <= RANGES["fast"][1]
+        total = UNMODIFIED["high_speed_reward"] + UNMODIFIED["right_lane_reward"]
+        derived = {
+            "total_weight": total,
+            "speed_share": UNMODIFIED["high_speed_reward"] / total,
+            **{name: UNMODIFIED[name] for name in list(RANGES)[:3]},
+        }
+        for name, value in derived.items():
+            assert RANGES[name][0] <= value <= RANGES[name][1]
+
+
+class TestFamily:
+    def test_what_it_says(self, backend):
+        family = highway(3, 2, backend=backend)
+        environment = family.environment
+        assert family.num_tasks == 3
+        assert [*family.train_tasks.index, *family.test_tasks.index] == list(range(5))
+        assert family.metric == "return"
+        assert environment.info_names == ("crashed",)
+        assert environment.observation_shape == (5, 5)
+        assert environment.action_space == Discrete(5)
+        assert environment.max_episode_steps == LIMIT
+        assert environment.backend == backend
+        assert backend in family.notes[0]
+        assert len(family.notes) == (3 if backend == "envpool" else 1)
+        for low, high in RANGES.values():
+            assert f"{low:g}" in family.description
+            assert f"{high:g}" in family.description
+        family.close()
+
+    def test_envpool_is_the_default(self):
+        needs("envpool")
+        assert highway(2, 1).environment.backend == "envpool"
+
+    def test_names_are_unique_and_say_what_varies(self):
+        needs("envpool")
+        names = highway(30, 1).train_names
+        assert len(set(names)) == 30
+        assert highway_family("test", [{}], []).train_names == ("1: unmodified",)
+        task = {"lanes_count": 4, "reward_speed_low": 30.0, "reward_speed_high": 22.0}
+        name = highway_family("test", [task], []).train_names[0]
+        assert "lanes=4" in name
+        assert "speed=30>22" in name
+
+    def test_unknown_backend(self):
+        with pytest.raises(ValueError, match='unknown backend "gym"; known: envpool, highway-env'):
+            highway(backend="gym")
+
+    @pytest.mark.parametrize(
+        ("task", "message"),
+        [
+            ({"speed": 1.0}, 'unknown parameter "speed"; known: vehicles_density'),
+            ({"lanes_count": 0}, "lanes_count is 0; it must be above 0"),
+            ({"lanes_count": 2.5}, "lanes_count is 2.5; it must be a whole number"),
+            ({"vehicles_density": -1.0}, "vehicles_density is -1;"),
+            ({"vehicles_count": -1}, "vehicles_count is -1; it must be at least 0"),
+            ({"right_lane_reward": -0.1}, "right_lane_reward is -0.1;"),
+            ({"high_speed_reward": float("nan")}, "high_speed_reward is nan;"),
+            ({"reward_speed_low": 30.0}, "reward_speed_low and reward_speed_high are equal"),
+        ],
+    )
+    def test_impossible_tasks(self, task, message):
+        with pytest.raises(ValueError, match=message):
+            highway_family("test", [{}], [task])
+
+    @pytest.mark.parametrize(
+        ("name", "extra"), [("envpool", "envpool"), ("highway-env", "highway")]
+    )
+    def test_missing_package_is_named(self, name, extra, monkeypatch):
+        monkeypatch.setitem(sys.modules, MODULES[name], None)
+        monkeypatch.delitem(sys.modules, "pgx_jax.envs.envpool_backend", raising=False)
+        with pytest.raises(ImportError, match=f'pip install "pgx_jax.{extra}."'):
+            highway(2, 1, backend=name)
+
+
+class TestEpisodes:
+    def test_shapes_ranges_and_ends(self, backend):
+        tasks = highway_parameters(0, 3)
+        first, result = drive(tasks, random_actions(40, 3), backend)
+        assert first.shape == (3, 5, 5)
+        assert result.observation.shape == result.final_observation.shape == (40, 3, 5, 5)
+        assert result.reward.shape == result.info["crashed"].shape == (40, 3)
+        seen = np.concatenate([first[None], result.observation])
+        assert seen.dtype == np.float32
+        assert np.abs(seen).max() <= 1.0
+        valid = result.valid
+        assert (result.reward[valid] >= 0).all()
+        assert (result.reward[valid] <= 1 + 1e-6).all()
+        assert result.terminated.any()
+        assert not (result.terminated & result.truncated).any()
+        np.testing.assert_array_equal(result.terminated, result.info["crashed"] > 0)
+
+    def test_who_survives_is_truncated_after_thirty_steps(self, backend):
+        _, result = drive([{}], [SLOWER] * 32, backend)
+        assert not result.terminated.any()
+        assert result.truncated[:, 0].nonzero()[0].tolist() == [LIMIT - 1]
+        # 20 m/s pay nothing, the lane at most 0.1 of 1.5; the collision's 1 is not lost.
+        assert 30 * 0.666 < result.reward[:LIMIT].sum() < 30 * 0.75
+
+    def test_a_crash_in_the_last_step_is_no_truncation(self, backend):
+        """Found among many in EnvPool; highway-env reports both flags at once."""
+        if backend == "envpool":
+            _, result = drive([{}], [IDLE] * LIMIT, backend, copies=400)
+            last = result.info["crashed"][-1] > 0
+            assert last.any()
+            assert result.terminated[-1][last].all()
+            assert not result.truncated[-1][last].any()
+            assert result.truncated[-1].any()
+        else:
+            environment = HighwayMaker({})()
+            environment.reset(seed=0)
+            base = environment.unwrapped
+            base.time = LIMIT - 1
+            base.vehicle.crashed = True
+            assert environment.step(IDLE)[2:4] == (True, True)
+            environment.close()
+
+    def test_the_step_after_the_last_only_resets_in_envpool(self):
+        _, result = drive([{}], random_actions(60, 8), needs("envpool"), copies=8)
+        done = result.terminated | result.truncated
+        assert done.any()
+        assert result.valid[0].all()
+        np.testing.assert_array_equal(result.valid[1:], ~done[:-1])
+        assert not result.reward[~result.valid].any()
+        assert not result.info["crashed"][~result.valid].any()
+
+    def test_every_step_counts_in_highway_env(self):
+        _, result = drive([{}], random_actions(15, 3), needs("highway-env"), copies=3)
+        done = result.terminated | result.truncated
+        assert done.any()
+        assert result.valid.all()
+        assert (result.observation[done] != result.final_observation[done]).any(axis=(1, 2)).all()
+
+    def test_equal_keys_give_equal_episodes(self, backend):
+        tasks = highway_parameters(0, 2)
+        actions = random_actions(25, 2)
+        one, again, other = (drive(tasks, actions, backend, seed=seed) for seed in (1, 1, 2))
+        for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(again), strict=True):
+            np.testing.assert_array_equal(left, right)
+        # Episodes ended in between, and the next ones were the same as well.
+        assert one[1].terminated.any()
+        assert not np.array_equal(one[0], other[0])
+
+    def test_a_reset_starts_the_same_environments_anew(self, backend):
+        family = highway_family("test", [{}], [], backend=backend)
+        keys = jax.random.split(jax.random.key(0), 1)
+        actions = jnp.asarray(random_actions(5, 1))
+        runs = [walk(family.environment, keys, family.train_tasks, actions) for _ in range(2)]
+        family.close()
+        for left, right in zip(*(jax.tree.leaves(run) for run in runs), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def expected_reward(task, speed, lane):
+    """highway-env's formula for a vehicle that has not crashed, from its documentation."""
+    task = {**UNMODIFIED, **task}
+    low, high = task["reward_speed_low"], task["reward_speed_high"]
+    share = np.clip((speed - low) / (high - low), 0, 1)
+    right = lane / max(task["lanes_count"] - 1, 1)
+    weights = task["high_speed_reward"], task["right_lane_reward"]
+    return (1 + weights[0] * share + weights[1] * right) / (1 + sum(weights))
+
+
+ALONE = {"vehicles_count": 0}
+REWARD_TASKS = [
+    {},
+    {"reward_speed_low": 22.0, "reward_speed_high": 40.0},
+    {"reward_speed_low": 30.0, "reward_speed_high": 20.0},
+    {"high_speed_reward": 1.0},
+    {"right_lane_reward": 1.0},
+    {"high_speed_reward": 0.05, "right_lane_reward": 0.9, "lanes_count": 4},
+]
+
+
+class TestParameters:
+    @pytest.mark.parametrize(("action", "speed"), [(FASTER, 30.0), (SLOWER, 20.0), (IDLE, 25.0)])
+    def test_reward(self, backend, action, speed):
+        """Alone on the road, at a constant speed in the outer lane."""
+        tasks = [{**ALONE, **task} for task in REWARD_TASKS]
+        actions = [action] * 12 + [RIGHT] * 6
+        _, result = drive(tasks, actions, backend)
+        last = result.observation[-1, :, 0]
+        np.testing.assert_allclose(last[:, VX] * 80, speed, atol=0.01)
+        for index, task in enumerate(tasks):
+            lanes = {**UNMODIFIED, **task}["lanes_count"]
+            assert last[index, Y] * lanes == pytest.approx(lanes - 1, abs=1e-3)
+            expected = expected_reward(task, speed, lanes - 1)
+            assert result.reward[-1, index] == pytest.approx(expected, abs=1e-3)
+
+    def test_reward_speed_range_can_be_reversed(self, backend):
+        tasks = [
+            {**ALONE, "right_lane_reward": 0.0},
+            {
+                **ALONE,
+                "right_lane_reward": 0.0,
+                "reward_speed_low": 30.0,
+                "reward_speed_high": 20.0,
+            },
+        ]
+        fast = drive(tasks, [FASTER] * 10, backend)[1].reward[-1]
+        slow = drive(tasks, [SLOWER] * 10, backend)[1].reward[-1]
+        np.testing.assert_allclose(fast, [1.0, 1 / 1.4], atol=1e-3)
+        np.testing.assert_allclose(slow, [1 / 1.4, 1.0], atol=1e-3)
+
+    @pytest.mark.parametrize("lanes", [2, 3, 4])
+    def test_lanes(self, backend, lanes):
+        first, _ = drive([{"lanes_count": lanes}], [IDLE], backend, copies=12)
+        seen = first[:, 0, Y] * lanes
+        np.testing.assert_allclose(seen, seen.round(), atol=1e-5)
+        assert set(seen.round().astype(int)) <= set(range(lanes))
+        _, result = drive([{**ALONE, "lanes_count": lanes}], [RIGHT] * 10, backend)
+        assert result.observation[-1, 0, 0, Y] * lanes == pytest.approx(lanes - 1, abs=1e-3)
+
+    @pytest.mark.parametrize("count", [0, 2, 10])
+    def test_vehicles(self, backend, count):
+        first, _ = drive([{"vehicles_count": count}], [IDLE], backend, copies=2)
+        # Four others can be seen; the first vehicles are within 200 m.
+        assert (first[..., PRESENCE].sum(axis=1) == 1 + min(count, 4)).all()
+
+    def test_density(self, backend):
+        tasks = [{"vehicles_density": density, "vehicles_count": 6} for density in (0.8, 1.6)]
+        first, _ = drive(tasks, [IDLE], backend, copies=30)
+        gaps = np.diff(first[:, 1:4, X], axis=1).reshape(2, -1).mean(axis=1)
+        assert gaps[0] / gaps[1] == pytest.approx(2.0, rel=0.05)
+
+
+class TestUnmodified:
+    def test_is_highway_envs(self):
+        needs("highway-env")
+        ours, theirs = (
+            HighwayMaker({})(),
+            gymnasium.make("highway-fast-v0", disable_env_checker=True),
+        )
+        np.testing.assert_array_equal(ours.reset(seed=3)[0], theirs.reset(seed=3)[0])
+        for action in random_actions(LIMIT, 1)[:, 0]:
+            left, right = ours.step(int(action)), theirs.step(int(action))
+            np.testing.assert_array_equal(left[0], right[0])
+            assert left[1:4] == right[1:4]
+            if left[2] or left[3]:
+                break
+        ours.close()
+        theirs.close()
+
+    def test_is_envpools(self):
+        needs("envpool")
+        import envpool
+
+        from pgx_jax.envs.highway import envpool_config
+
+        pools = [
+            envpool.make_gymnasium("HighwayFast-v0", num_envs=4, seed=[1, 2, 3, 4], **options)
+            for options in ({}, envpool_config(UNMODIFIED))
+        ]
+        starts = [pool.reset()[0] for pool in pools]
+        np.testing.assert_array_equal(*starts)
+        for action in random_actions(40, 4):
+            left, right = (pool.step(action) for pool in pools)
+            for one, other in zip(left[:4], right[:4], strict=True):
+                np.testing.assert_array_equal(one, other)
+        for pool in pools:
+            pool.close()
+
+
+class TestParity:
+    @pytest.fixture
+    def parity(self, monkeypatch):
+        needs("envpool")
+        needs("highway-env")
+        monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+        return importlib.import_module("highway_parity")
+
+    def test_same_state_and_actions_give_the_same_episode(self, parity):
+        tasks = [
+            {},
+            {
+                "lanes_count": 4,
+                "vehicles_count": 12,
+                "reward_speed_low": 30.0,
+                "reward_speed_high": 20.0,
+            },
+        ]
+        for task in tasks:
+            actions = random_actions(LIMIT, 2)
+            episodes = parity.compare_episodes(task, actions, seed=0, same_choice=True)
+            for episode in episodes:
+                assert episode.cause is None
+                assert episode.agreed_steps == episode.lengths[0] == episode.lengths[1]
+                assert episode.crashed[0] == episode.crashed[1]
+                assert episode.observation_error < 1e-6
+                assert episode.reward_error < 1e-6
+
+    @pytest.mark.slow
+    def test_they_part_only_by_the_listed_difference(self, parity):
+        task = {"lanes_count": 4, "vehicles_density": 1.4}
+        actions = np.full((LIMIT, 6), SLOWER)
+        episodes = parity.compare_episodes(task, actions, seed=0)
+        causes = [episode.cause for episode in episodes]
+        assert "lane choice" in causes
+        assert "other" not in causes
+        equalised = parity.compare_episodes(task, actions, seed=0, same_choice=True)
+        assert [episode.cause for episode in equalised] == [None] * 6
+
+
+class TestHighwayEnv:
+    @pytest.fixture(autouse=True)
+    def _package(self):
+        needs("highway-env")
+
+    def test_picklable_maker(self):
+        maker = HighwayMaker(highway_parameters(0, 1)[0])
+        runs = []
+        for own in (maker, pickle.loads(pickle.dumps(maker))):
+            environment = own()
+            observation, _ = environment.reset(seed=1)
+            runs.append((observation, environment.step(FASTER)[0]))
+            environment.close()
+        for one, other in zip(*runs, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_draws_an_episode(self):
+        family = highway_family("test", [ALONE], [], backend="highway-env")
+        frames = family.render(0, lambda observation: IDLE, 3)
+        assert frames.shape[0] == 3
+        assert frames.dtype == np.uint8
+        assert not np.array_equal(frames[0], frames[2])
+
+    @pytest.mark.slow
+    def test_async_equals_sync(self):
+        tasks, actions = highway_parameters(0, 2), random_actions(12, 2)
+        sync, processes = (
+            drive(tasks, actions, backend) for backend in ("highway-env", "highway-env-async")
+        )
+        for one, other in zip(jax.tree.leaves(sync), jax.tree.leaves(processes), strict=True):
+            np.testing.assert_array_equal(one, other)
