@@ -163,6 +163,11 @@ class HostEnvironment:
         return self._info_names
 
     @property
+    def task_names(self) -> tuple[str, ...]:
+        """The names of the table's rows, source tasks first."""
+        return self._settings.task_names
+
+    @property
     def runs_in_python(self) -> bool:
         """True where rollouts are to be Python loops, for want of callbacks."""
         return self._runs_in_python

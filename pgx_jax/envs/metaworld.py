@@ -272,20 +272,12 @@ def _render(
     act: Callable[[np.ndarray], np.ndarray],
     num_frames: int,
 ) -> np.ndarray:
-    """Frames of the ``metaworld`` package, whatever the backend: EnvPool draws no Meta-World."""
-    from pgx_jax.envs.frames import record_frames
-    from pgx_jax.envs.metaworld_package import make_environment, set_goal
+    """Frames of the ``metaworld`` package, whatever the backend."""
+    from pgx_jax.envs.metaworld_frames import record_episode
 
     row = table[task]
-    environment = make_environment(row.environment, render_mode="rgb_array")
-    set_goal(environment, row.environment, int(row.seeds[0]))
     one_hot = np.eye(num_tasks, dtype=np.float32)[row.position]
-    return record_frames(
-        environment,
-        act,
-        num_frames,
-        prepare=lambda observation: np.concatenate([encode(observation), one_hot]),
-    )
+    return record_episode(row.environment, int(row.seeds[0]), one_hot, act, num_frames)
 
 
 def goal_table(environments: Sequence[str], num_test_tasks: int, seed: int) -> list[Goals]:

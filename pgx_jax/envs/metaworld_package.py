@@ -71,21 +71,22 @@ def draw_goal(environment: str, low: np.ndarray, high: np.ndarray, seed: int) ->
             return drawn
 
 
-def make_environment(name: str, render_mode: str | None = None) -> Any:
+def make_environment(name: str, render_size: int | None = None) -> Any:
     """One environment with V2 rewards, as ``metaworld`` has it; it has no goal yet.
 
     Args:
         name: Meta-World's name, such as "reach-v3".
-        render_mode: "rgb_array" to draw it.
+        render_size: width and height of its frames, in pixels; None does not draw.
 
     Returns:
         The Gymnasium environment.
     """
-    # The corner camera sees arm, table and goal.
-    options: dict[str, Any] = {"render_mode": render_mode, "camera_name": "corner2"}
-    return ALL_V3_ENVIRONMENTS[name](
-        reward_function_version="v2", **(options if render_mode else {})
-    )
+    options: dict[str, Any] = {}
+    if render_size:
+        # This camera sees arm, table and goal.
+        options = {"render_mode": "rgb_array", "camera_name": "corner2"}
+        options |= {"width": render_size, "height": render_size}
+    return ALL_V3_ENVIRONMENTS[name](reward_function_version="v2", **options)
 
 
 def set_goal(environment: Any, name: str, seed: int) -> None:
