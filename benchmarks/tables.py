@@ -98,10 +98,39 @@ def fits_table() -> str:
     return "\n".join(lines)
 
 
+def learning_table() -> str:
+    """What PPO reaches in every environment."""
+    result = load("learning")
+    if result is None:
+        return "Not measured."
+    head = ["environment", "start", "measure", "asked", "reached", "seeds", "steps", "minutes"]
+    lines = [row(head), row(["---"] * len(head))]
+    for name, case in result.items():
+        metric, seeds = case["metric"], case["seeds"]
+        digits = 2 if metric == "success" else 1
+        reached = case["reached"]
+        text = f"{reached['mean']:.{digits}f}"
+        if reached["low"] is not None:
+            text += f" [{reached['low']:.{digits}f}, {reached['high']:.{digits}f}]"
+        for other in case["limits"]:
+            mean = sum(one["final"]["info"][other] for one in seeds) / len(seeds)
+            text += f", {other} {mean:.1%}"
+        asked = f"{case['target']:g}" + "".join(
+            f", {other} at most {limit:.0%}" for other, limit in case["limits"].items()
+        )
+        steps = sum(one["env_steps"] for one in seeds) / len(seeds)
+        minutes = sum(one["wall_seconds"] for one in seeds) / len(seeds) / 60
+        start = "experts" if case["warm_start"] == "experts" else "scratch"
+        cells = [name, start, metric, asked, text, str(len(seeds))]
+        lines.append(row([*cells, f"{steps / 1e6:.2g}M", f"{minutes:.1f}"]))
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "comparison": comparison_table,
     "recovery": recovery_table,
     "fits": fits_table,
+    "learning": learning_table,
 }
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 # The batched factorisations are small; a second pool of BLAS threads only gets in JAX's way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Environments draw into memory; no window is opened.
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 @dataclass(frozen=True)

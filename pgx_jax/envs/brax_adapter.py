@@ -3,13 +3,17 @@
 Brax keeps one physical system in an environment object. Here every environment of a batch gets a
 copy of that object whose system has the task's gravity, friction, masses and motors, inside one
 ``vmap``. Rewards follow the task's target, with the control cost and the survival bonus of brax.
+
+On a CPU the physics takes longer to compile than a thousand steps of it to run, and every program
+that holds it compiles it again. There the steps are taken by a Python loop, in chunks of one size,
+so that it is compiled once. Elsewhere a rollout is one program.
 """
 
 import copy
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +24,14 @@ from pgx_jax.envs.base import ActionSpace, Box, TimeStep
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 MAX_STEPS = 1000
 VELOCITY_SCALE = 10.0
-"""Velocities are divided by this in observations, in m/s and rad/s; positions stay as they are."""
+"""Velocities, m/s and rad/s, are divided by this in observations; positions stay as they are."""
 OBSERVATION_LIMIT = 10.0
-"""Scaled observations are clipped to plus and minus this."""
+"""Observations are clipped to plus and minus this after scaling."""
+CHUNK_SIZE = 64
+"""Environments that one call steps where the loop is Python's."""
+
+_HIDDEN_POSITIONS = {"halfcheetah": 1, "ant": 2}
+"""Leading positions that brax leaves out of its observations: x, and the ant's y."""
 
 
 class BraxTasks(NamedTuple):
@@ -30,11 +39,11 @@ class BraxTasks(NamedTuple):
 
     Attributes:
         gravity: float[n], factor on brax's gravity.
-        friction: float[n], factor on all friction coefficients.
+        friction: float[n], factor on all coefficients of friction.
         mass: float[n], factor on the mass and the inertia of every link.
         strength: float[n], factor on the torque of every motor.
-        target: float[n], half-cheetah: target velocity along x in m/s, of which infinity asks
-            for as much as possible; ant: direction to run in, radians from the x axis.
+        target: float[n], half-cheetah: velocity along x to reach, m/s, where plus or minus
+            infinity asks for as much as possible; ant: direction to run in, radians from x.
     """
 
     gravity: Array
@@ -44,50 +53,67 @@ class BraxTasks(NamedTuple):
     target: Array
 
 
-class BraxState(NamedTuple):
-    """Where B environments stand.
+class BraxChunk(NamedTuple):
+    """Where some of the environments stand.
 
     Attributes:
-        physics: brax's pipeline state, leaves lead with B.
-        time: int32[B], steps of the running episode.
+        physics: brax's pipeline state, leaves lead with the number of environments; of a fresh
+            environment only ``q`` and ``qd`` hold.
+        fresh: bool[size], the episode has not made its first step.
+        time: int32[size], steps of the running episode.
     """
 
     physics: Any
+    fresh: Array
     time: Array
 
 
-class _Start(NamedTuple):
-    physics: Any
-    observation: Array
+BraxState = tuple[BraxChunk, ...]
+"""Where B environments stand; the last chunk may be padded."""
 
 
 @dataclass(frozen=True)
 class BraxEnvironment:
     """Brax environment ``name`` under ``backend``; ``tasks`` are :class:`BraxTasks`.
 
-    The half-cheetah is paid min(v, 2 |target| - v) a step, where v is its velocity in the
-    direction of the target's sign: the forward reward of brax up to the target speed, and
-    |target| - |v - |target|| beyond, which is the reward of Finn et al. (2017, "Model-agnostic
-    meta-learning") plus a constant. The ant is paid its velocity along ``target``. Both pay the
+    The half-cheetah is paid min(v, 2 |target| - v), where v is its velocity in the direction of
+    the target's sign: the forward reward of brax up to the target speed, and beyond it
+    |target| - |v - |target||, which is the reward of Finn et al. (2017, "Model-agnostic
+    meta-learning") plus a constant. The ant is paid its velocity in the direction ``target``. Both pay the
     control cost of brax, and the ant gets its survival bonus.
 
     Attributes:
         name: "halfcheetah" or "ant".
         backend: one of ``BACKENDS``.
+        loop: "compiled", "python", or "auto": Python's on a CPU only.
+
+    Raises:
+        ValueError: an unknown name, backend or loop.
     """
 
     name: str
     backend: str = "spring"
+    loop: Literal["auto", "compiled", "python"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        for what, value, known in (
+            ("environment", self.name, tuple(_HIDDEN_POSITIONS)),
+            ("backend", self.backend, BACKENDS),
+            ("loop", self.loop, ("auto", "compiled", "python")),
+        ):
+            if value not in known:
+                raise ValueError(f'unknown brax {what} "{value}"; known: {", ".join(known)}')
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
-        """Shape of one observation."""
+        """Shape of one observation: positions, then velocities."""
         system = _make(self.name, self.backend).sys
-        return (system.q_size() + system.qd_size() - _hidden_positions(self.name),)
+        return (system.q_size() + system.qd_size() - _HIDDEN_POSITIONS[self.name],)
 
     @property
     def action_space(self) -> ActionSpace:
-        """What an action is: torques."""
+        """What an action is: a share of each motor's largest torque."""
         return Box(int(_make(self.name, self.backend).sys.act_size()))
 
     @property
@@ -97,39 +123,86 @@ class BraxEnvironment:
 
     @property
     def info_names(self) -> tuple[str, ...]:
-        """``distance``: metres from the origin in the direction of the target."""
+        """``distance``: metres from the origin in the target's direction."""
         return ("distance",)
 
     @property
+    def runs_in_python(self) -> bool:
+        """Whether rollouts are to be Python loops."""
+        return self.loop == "python" or (self.loop == "auto" and jax.default_backend() == "cpu")
+
+    @property
     def default_task(self) -> BraxTasks:
-        """Brax's own physics and reward, leaves without the leading axis."""
+        """Brax's own physics and reward, one task of scalars."""
         one = jnp.float32(1.0)
         target = jnp.float32(jnp.inf if self.name == "halfcheetah" else 0.0)
         return BraxTasks(one, one, one, one, target)
 
     def reset(self, keys: Array, tasks: BraxTasks) -> tuple[BraxState, Array]:
         """Start B episodes -> state, observation float[B, size]."""
-        start = self._start(keys, tasks)
-        return BraxState(start.physics, jnp.zeros(keys.shape[0], jnp.int32)), start.observation
+        del tasks  # All start alike; the physics follows on the first step.
+        num_envs = keys.shape[0]
+        size = CHUNK_SIZE if self._in_chunks(keys) else num_envs
+        chunks, observation = [], []
+        for part in _split(keys, _sizes(num_envs, size)):
+            chunk, seen = self._compiled_begin(part) if size != num_envs else self._begin(part)
+            chunks.append(chunk)
+            observation.append(seen)
+        return tuple(chunks), _joined(observation, num_envs)
 
     def step(
         self, keys: Array, state: BraxState, action: Array, tasks: BraxTasks
     ) -> tuple[BraxState, TimeStep]:
         """Advance B environments by one step and reset those that finished."""
-        action = jnp.clip(action, -1.0, 1.0)
-        after, observation, reward, fallen, distance = jax.vmap(self._advance)(
-            state.physics, action, tasks
+        num_envs = keys.shape[0]
+        advance = self._compiled_advance if self._in_chunks(keys) else self._advance
+        parts = _split((keys, action, tasks), tuple(chunk.time.shape[0] for chunk in state))
+        results = [
+            advance(own_keys, chunk, own_action, own_tasks)
+            for chunk, (own_keys, own_action, own_tasks) in zip(state, parts, strict=True)
+        ]
+        return tuple(chunk for chunk, _ in results), _joined([s for _, s in results], num_envs)
+
+    def _in_chunks(self, keys: Array) -> bool:
+        return self.runs_in_python and not isinstance(keys, jax.core.Tracer)
+
+    def _begin(self, keys: Array) -> tuple[BraxChunk, Array]:
+        q, qd, observation = jax.vmap(self._draw_start)(keys)
+        count = keys.shape[0]
+        blank = jax.tree.map(
+            lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype),
+            _pipeline_shapes(self.name, self.backend),
         )
-        time = state.time + 1
+        fresh, time = jnp.ones(count, bool), jnp.zeros(count, jnp.int32)
+        return BraxChunk(blank.replace(q=q, qd=qd), fresh, time), observation
+
+    @partial(jax.jit, static_argnums=0)
+    def _compiled_begin(self, keys: Array) -> tuple[BraxChunk, Array]:
+        return self._begin(keys)
+
+    def _advance(
+        self, keys: Array, chunk: BraxChunk, action: Array, tasks: BraxTasks
+    ) -> tuple[BraxChunk, TimeStep]:
+        # Starting the physics costs as much as several of its steps: only when an episode began.
+        physics = lax.cond(
+            chunk.fresh.any(), self._start_fresh, lambda chunk, _: chunk.physics, chunk, tasks
+        )
+        physics, observation, reward, fallen, distance = jax.vmap(self._move)(
+            physics, jnp.clip(action, -1.0, 1.0), tasks
+        )
+        time = chunk.time + 1
         truncated = (time >= MAX_STEPS) & ~fallen
         done = fallen | truncated
-        # Starting costs as much as several steps of the physics: only where something ended.
-        physics, shown = lax.cond(
-            done.any(), self._restart, lambda keys, tasks, done, *kept: kept,
-            keys, tasks, done, after, observation,
+        q, qd, start = jax.vmap(self._draw_start)(keys)
+        physics = physics.replace(
+            q=_choose(done, q, physics.q), qd=_choose(done, qd, physics.qd)
         )
-        return BraxState(physics, jnp.where(done, 0, time)), TimeStep(
-            observation=shown,
+        # As the state that came in, weak types too: else a loop would be compiled twice.
+        physics = jax.tree.map(
+            lambda new, old: lax.convert_element_type(new, old.dtype), physics, chunk.physics
+        )
+        return BraxChunk(physics, done, jnp.where(done, 0, time)), TimeStep(
+            observation=_choose(done, start, observation),
             reward=reward,
             terminated=fallen,
             truncated=truncated,
@@ -138,31 +211,35 @@ class BraxEnvironment:
             info={"distance": distance},
         )
 
-    def _start(self, keys: Array, tasks: BraxTasks) -> _Start:
-        def one(key: Array, task: BraxTasks) -> _Start:
-            begun = self._environment(task).reset(key)
-            return _Start(begun.pipeline_state, self._scaled(begun.obs))
+    @partial(jax.jit, static_argnums=0)
+    def _compiled_advance(
+        self, keys: Array, chunk: BraxChunk, action: Array, tasks: BraxTasks
+    ) -> tuple[BraxChunk, TimeStep]:
+        return self._advance(keys, chunk, action, tasks)
 
-        return jax.vmap(one)(keys, tasks)
+    def _start_fresh(self, chunk: BraxChunk, tasks: BraxTasks) -> Any:
+        started = jax.vmap(
+            lambda q, qd, task: self._environment(task).pipeline_init(q, qd)
+        )(chunk.physics.q, chunk.physics.qd, tasks)
+        return jax.tree.map(partial(_choose, chunk.fresh), started, chunk.physics)
 
-    def _restart(
-        self, keys: Array, tasks: BraxTasks, done: Array, physics: Any, observation: Array
-    ) -> tuple[Any, Array]:
-        start = self._start(keys, tasks)
+    def _draw_start(self, key: Array) -> tuple[Array, Array, Array]:
+        """Positions, velocities and observation of a new episode, as brax draws them."""
+        environment = copy.copy(_make(self.name, self.backend))
+        # The rest of the physics is made from these when the first step needs it.
+        environment.pipeline_init = _Drawn
+        started = environment.reset(key)
+        drawn = started.pipeline_state
+        return drawn.q, drawn.qd, self._scaled(started.obs)
 
-        def choose(fresh: Array, old: Array) -> Array:
-            return jnp.where(done.reshape(-1, *[1] * (old.ndim - 1)), fresh, old)
-
-        return jax.tree.map(choose, (start.physics, start.observation), (physics, observation))
-
-    def _advance(
+    def _move(
         self, physics: Any, action: Array, task: BraxTasks
     ) -> tuple[Any, Array, Array, Array, Array]:
+        """One step of one environment -> physics, observation, reward, fallen, distance."""
         from brax.envs.base import State
 
         zero = jnp.zeros(())
-        before = State(physics, jnp.zeros(self.observation_shape), zero, zero, {})
-        after = self._environment(task).step(before, action)
+        after = self._environment(task).step(State(physics, zero, zero, zero, {}), action)
         metrics = after.metrics
         if self.name == "halfcheetah":
             sign, speed = jnp.sign(task.target), jnp.abs(task.target)
@@ -170,21 +247,17 @@ class BraxEnvironment:
             reward = jnp.minimum(velocity, 2.0 * speed - velocity) + metrics["reward_ctrl"]
             distance = sign * metrics["x_position"]
         else:
-            east, north = jnp.cos(task.target), jnp.sin(task.target)
-            reward = (
-                east * metrics["x_velocity"]
-                + north * metrics["y_velocity"]
-                + metrics["reward_survive"]
-                + metrics["reward_ctrl"]
-            )
-            distance = east * metrics["x_position"] + north * metrics["y_position"]
+            along_x, along_y = jnp.cos(task.target), jnp.sin(task.target)
+            velocity = along_x * metrics["x_velocity"] + along_y * metrics["y_velocity"]
+            reward = velocity + metrics["reward_survive"] + metrics["reward_ctrl"]
+            distance = along_x * metrics["x_position"] + along_y * metrics["y_position"]
         return after.pipeline_state, self._scaled(after.obs), reward, after.done > 0.5, distance
 
     def _scaled(self, observation: Array) -> Array:
-        system = _make(self.name, self.backend).sys
-        positions = system.q_size() - _hidden_positions(self.name)
-        scale = jnp.where(jnp.arange(observation.shape[0]) < positions, 1.0, 1 / VELOCITY_SCALE)
-        return jnp.clip(observation * scale, -OBSERVATION_LIMIT, OBSERVATION_LIMIT)
+        velocities = _make(self.name, self.backend).sys.qd_size()
+        position, velocity = observation[:-velocities], observation[-velocities:]
+        scaled = jnp.concatenate([position, velocity / VELOCITY_SCALE])
+        return jnp.clip(scaled, -OBSERVATION_LIMIT, OBSERVATION_LIMIT)
 
     def _environment(self, task: BraxTasks) -> Any:
         environment = copy.copy(_make(self.name, self.backend))
@@ -209,7 +282,7 @@ def modified_system(system: Any, task: BraxTasks) -> Any:
         geom_friction=system.geom_friction * task.friction,
         link=system.link.replace(inertia=inertia, invweight=system.link.invweight / task.mass),
         actuator=system.actuator.replace(gear=system.actuator.gear * task.strength),
-        # Only read by the backend mjx.
+        # The backend "mjx" reads its own copies.
         opt=system.opt.replace(gravity=system.opt.gravity * task.gravity),
         body_mass=system.body_mass * task.mass,
         body_inertia=system.body_inertia * task.mass,
@@ -219,9 +292,9 @@ def modified_system(system: Any, task: BraxTasks) -> Any:
     )
 
 
-def _hidden_positions(name: str) -> int:
-    """Leading positions that brax leaves out of the observation: x, and the ant's y."""
-    return 1 if name == "halfcheetah" else 2
+class _Drawn(NamedTuple):
+    q: Array
+    qd: Array
 
 
 @lru_cache(maxsize=16)
@@ -231,6 +304,41 @@ def _make(name: str, backend: str) -> Any:
     except ImportError as error:
         raise ImportError(f'environment "{name}" needs brax: pip install "pgx_jax[brax]"') from error
     with warnings.catch_warnings(), jax.ensure_compile_time_eval():
-        # Brax says on every load that it is not being developed further.
-        warnings.simplefilter("ignore")
+        # Brax warns on every load that it is not developed further.
+        warnings.simplefilter("ignore", UserWarning)
         return envs.get_environment(name, backend=backend)
+
+
+@lru_cache(maxsize=16)
+def _pipeline_shapes(name: str, backend: str) -> Any:
+    """Shapes and types of one environment's pipeline state."""
+    environment = _make(name, backend)
+    system = environment.sys
+    return jax.eval_shape(
+        environment.pipeline_init, jnp.zeros(system.q_size()), jnp.zeros(system.qd_size())
+    )
+
+
+def _choose(where: Array, new: Array, old: Array) -> Array:
+    return jnp.where(where.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+
+def _sizes(num_envs: int, chunk_size: int) -> tuple[int, ...]:
+    return (chunk_size,) * -(-num_envs // chunk_size)
+
+
+@partial(jax.jit, static_argnums=1)
+def _split(tree: Any, sizes: tuple[int, ...]) -> list[Any]:
+    """Leaves [B, ...] in chunks; the last row fills what is left of the last chunk."""
+    num_envs = jax.tree.leaves(tree)[0].shape[0]
+    ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
+    rows = [
+        jnp.minimum(jnp.arange(end - size, end), num_envs - 1)
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    return [jax.tree.map(lambda leaf, own=own: leaf[own], tree) for own in rows]
+
+
+@partial(jax.jit, static_argnums=1)
+def _joined(parts: list[Any], num_envs: int) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:num_envs], *parts)

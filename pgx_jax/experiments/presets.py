@@ -97,7 +97,8 @@ _HIGHWAY: Presets = {
         "ppo": PPOConfig(
             num_epochs=8,
             num_minibatches=32,
-            discount=0.9,
+            learning_rate=2e-3,
+            discount=0.92,
             gae_lambda=0.95,
             entropy_coefficient=0.01,
         ),

@@ -153,7 +153,7 @@ def _evaluate(
         jnp.ones(count, bool),
         jnp.zeros(count),
         jnp.zeros((), jnp.int32),
-        {name: jnp.full(count, -jnp.inf) for name in environment.info_names},
+        {name: jnp.full(count, -jnp.inf, jnp.float32) for name in environment.info_names},
     )
     *_, total, steps, info = while_loop(environment, running, one_step, start)
     return Evaluation(

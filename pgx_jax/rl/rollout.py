@@ -65,7 +65,7 @@ def start_rollout(environment: Environment, tasks: Any, key: Array) -> RolloutSt
     """Reset B environments, one per leading entry of ``tasks``."""
     num_envs = jax.tree.leaves(tasks)[0].shape[0]
     state, observation = environment.reset(jax.random.split(key, num_envs), tasks)
-    info = {name: jnp.full(num_envs, -jnp.inf) for name in environment.info_names}
+    info = {name: jnp.full(num_envs, -jnp.inf, jnp.float32) for name in environment.info_names}
     return RolloutState(state, observation, jnp.zeros(num_envs), info)
 
 

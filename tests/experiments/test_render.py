@@ -117,7 +117,13 @@ def test_page_section():
     assert strip_section([], Figures()) == ""
 
 
-def test_large_frames_are_thinned():
-    frames = np.zeros((8, 400, 600, 3), np.uint8)
-    image = strip_figure(frames).axes[0].images[0].get_array()
+@pytest.mark.parametrize(
+    ("height", "width", "columns"), [(400, 400, 4), (150, 600, 2), (400, 50, 8), (20, 2000, 1)]
+)
+def test_wide_frames_stand_below_one_another(height, width, columns):
+    frames = np.arange(8, dtype=np.uint8)[:, None, None, None] * np.ones((height, width, 3), "u1")
+    image = np.asarray(strip_figure(frames).axes[0].images[0].get_array())
+    row = image[1, :, 0]
+    assert len(np.unique(row[row < 8])) == columns
     assert image.shape[1] <= 2000
+    assert set(np.unique(image)) == {*range(8), 255}

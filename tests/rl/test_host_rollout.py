@@ -77,8 +77,8 @@ def assert_equal(one, other):
 @pytest.mark.parametrize(
     ("same_step", "bounds"),
     [
-        (True, None),
         (False, (-1.0, 2.0)),
+        pytest.param(True, None, marks=pytest.mark.slow),
         pytest.param(True, (-1.0, 2.0), marks=pytest.mark.slow),
         pytest.param(False, None, marks=pytest.mark.slow),
     ],
@@ -255,7 +255,7 @@ class TestDeadSteps:
         # Episodes of 4, 5 and 6 steps, each followed by a dead one, in two environments a task.
         for task, length in enumerate((4, 5, 6)):
             dead = np.arange(1, 16) % (length + 1) == 0
-            np.testing.assert_array_equal(mask[task], np.repeat(~dead, 2))
+            np.testing.assert_array_equal(mask[task], np.tile(~dead, 2))
         assert not np.asarray(transitions.advantage)[~mask].any()
 
     def test_gradient_features_leave_them_out(self, collected):
@@ -335,6 +335,7 @@ class TestUpdate:
         np.testing.assert_array_equal(metrics.episode_count, 2 * ended)
         np.testing.assert_array_equal(metrics.info_sum["success"], 2 * ended)
 
+    @pytest.mark.slow
     def test_it_learns_through_the_bridge(self):
         """Action 1 pays 0.5 more than action 0, in every state."""
         environment = host_environment(tasks(1), info_names=())
@@ -370,8 +371,18 @@ def calls(ppo):
 
 
 class TestFaults:
-    @pytest.mark.parametrize("loop", ["auto", "python"])
-    @pytest.mark.parametrize("name", ["update", "evaluate", "evaluate_many", "collect_transitions"])
+    @pytest.mark.parametrize(
+        ("name", "loop"),
+        [
+            ("evaluate", "auto"),
+            ("update", "python"),
+            ("collect_transitions", "python"),
+            pytest.param("update", "auto", marks=pytest.mark.slow),
+            pytest.param("collect_transitions", "auto", marks=pytest.mark.slow),
+            pytest.param("evaluate_many", "auto", marks=pytest.mark.slow),
+            pytest.param("evaluate_many", "python", marks=pytest.mark.slow),
+        ],
+    )
     def test_every_function_raises_one_error(self, name, loop, capfd):
         # Long enough that the sixth step is of the first episode.
         ppo = make_ppo(with_fault("raise", count=NUM_TASKS, length=8), loop=loop)

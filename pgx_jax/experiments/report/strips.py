@@ -8,8 +8,9 @@ import numpy as np
 from pgx_jax.experiments.report.markup import Figures
 from pgx_jax.experiments.report.style import WIDTH, new_figure
 
-# Pixels of a whole strip; frames are thinned to fit.
+# Pixels across a whole strip, to which frames are thinned, and the shape that it should have.
 _PIXELS = 1600
+_ASPECT = 3.0
 
 
 def strip_section(strips: Sequence[Any], figures: Figures) -> str:
@@ -23,8 +24,8 @@ def strip_section(strips: Sequence[Any], figures: Figures) -> str:
             figures.add(
                 strip_figure(strip.frames),
                 f"Group {strip.group + 1} in task {strip.task}",
-                f"{count} frames of one episode, evenly spaced from its first step (left) to its "
-                "last. The most probable action at every step.",
+                f"{count} frames of one episode in reading order, evenly spaced from its first step "
+                "to its last. The most probable action at every step.",
                 f"{count} frames of an episode in task {strip.task}.",
             )
         )
@@ -32,14 +33,20 @@ def strip_section(strips: Sequence[Any], figures: Figures) -> str:
 
 
 def strip_figure(frames: np.ndarray) -> Any:
-    """uint8[frames, height, width, 3] side by side."""
-    count, _, width = frames.shape[:3]
-    step = max(1, count * width // _PIXELS)
+    """uint8[frames, height, width, 3] in reading order, in as many rows as suits their shape."""
+    count, height, width = frames.shape[:3]
+    columns = min(
+        (number for number in range(1, count + 1) if count % number == 0),
+        key=lambda number: abs(np.log(number**2 * width / (count * height) / _ASPECT)),
+    )
+    step = max(1, columns * width // _PIXELS)
     thin = frames[:, ::step, ::step]
-    gap = np.full((count, thin.shape[1], max(2, thin.shape[2] // 50), 3), 255, np.uint8)
-    row = np.concatenate(list(np.concatenate([thin, gap], axis=2)), axis=1)
-    figure = new_figure(WIDTH, WIDTH * row.shape[0] / row.shape[1])
+    gap = max(2, thin.shape[2] // 50)
+    framed = np.pad(thin, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    rows = [np.concatenate(list(row), axis=1) for row in np.split(framed, count // columns)]
+    image = np.concatenate(rows)[:-gap, :-gap]
+    figure = new_figure(WIDTH, WIDTH * image.shape[0] / image.shape[1])
     axes = figure.add_subplot()
-    axes.imshow(row, interpolation="lanczos")
+    axes.imshow(image, interpolation="lanczos")
     axes.set_axis_off()
     return figure
