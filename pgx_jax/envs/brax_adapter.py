@@ -142,13 +142,11 @@ class BraxEnvironment:
         """Start B episodes -> state, observation float[B, size]."""
         del tasks  # All start alike; the physics follows on the first step.
         num_envs = keys.shape[0]
-        size = CHUNK_SIZE if self._in_chunks(keys) else num_envs
-        chunks, observation = [], []
-        for part in _split(keys, _sizes(num_envs, size)):
-            chunk, seen = self._compiled_begin(part) if size != num_envs else self._begin(part)
-            chunks.append(chunk)
-            observation.append(seen)
-        return tuple(chunks), _joined(observation, num_envs)
+        in_chunks = self._in_chunks(keys)
+        size = CHUNK_SIZE if in_chunks else num_envs
+        begin = self._compiled_begin if in_chunks else self._begin
+        begun = [begin(part) for part in _split(keys, (size,) * -(-num_envs // size))]
+        return tuple(chunk for chunk, _ in begun), _joined([seen for _, seen in begun], num_envs)
 
     def step(
         self, keys: Array, state: BraxState, action: Array, tasks: BraxTasks
@@ -321,10 +319,6 @@ def _pipeline_shapes(name: str, backend: str) -> Any:
 
 def _choose(where: Array, new: Array, old: Array) -> Array:
     return jnp.where(where.reshape(-1, *[1] * (old.ndim - 1)), new, old)
-
-
-def _sizes(num_envs: int, chunk_size: int) -> tuple[int, ...]:
-    return (chunk_size,) * -(-num_envs // chunk_size)
 
 
 @partial(jax.jit, static_argnums=1)

@@ -105,7 +105,8 @@ class HostEnvironment:
             info_names: values that every step reports.
             resets_in_step: False where the step after an episode's last only resets.
             reproducible: whether equal keys give equal episodes.
-            time_limit: seconds that a batched step may take; ``math.inf`` for ever.
+            time_limit: seconds that a batched step may take. ``math.inf`` sets no limit and saves
+                two changes of thread a step, which is what the limit costs.
             start_limit: seconds that a reset may take, with making the environments.
             max_batches: task lists whose environments are kept.
             loop: "python" never uses callbacks; "auto" does where the runtime has them.

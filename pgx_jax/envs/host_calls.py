@@ -275,6 +275,12 @@ class HostCalls:
         )
 
     def _call(self, kept: "_Kept", function: Callable, *arguments: Any, limit: float) -> Any:
+        if limit == math.inf:
+            # Nothing to watch: two changes of thread less.
+            try:
+                return function(*arguments)
+            except Exception as error:
+                raise self._named(kept, error) from _cause(error)
         if self._worker is None:
             self._worker = TimedWorker()
         worker = self._worker
@@ -285,13 +291,9 @@ class HostCalls:
         except BaseException:
             self._give_up(kept, worker, "interrupted")
             raise
-        if error is None:
-            return result
-        if isinstance(error, EnvironmentFault):
-            # Made only to say whose fault it is: what caused it is the cause of the error too.
-            raise self._error(kept, error.row, error.what) from error.__cause__
-        where = kept.batch.where() if kept.batch is not None else None
-        raise self._error(kept, where, f"{type(error).__name__}: {error}") from error
+        if error is not None:
+            raise self._named(kept, error) from _cause(error)
+        return result
 
     def _give_up(self, kept: "_Kept", worker: TimedWorker, text: str) -> HostEnvironmentError:
         """Stop a call, and the environments that it was for."""
@@ -311,6 +313,13 @@ class HostCalls:
             except TimedOutError:
                 last.interrupt()
         return self._error(kept, where, text)
+
+    def _named(self, kept: "_Kept", error: BaseException) -> HostEnvironmentError:
+        """What a batch raised, with a name."""
+        if isinstance(error, EnvironmentFault):
+            return self._error(kept, error.row, error.what)
+        where = kept.batch.where() if kept.batch is not None else None
+        return self._error(kept, where, f"{type(error).__name__}: {error}")
 
     def _error(self, kept: "_Kept", row: int | None, what: str) -> HostEnvironmentError:
         if row is None:
@@ -335,6 +344,11 @@ class HostCalls:
         bad = ~np.isfinite(rows).all(axis=1)
         if bad.any():
             raise self._error(kept, int(np.argmax(bad)), f"{what} is NaN or infinite")
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    # One that is made only to say whose fault it is has no more to show than its own cause.
+    return error.__cause__ if isinstance(error, EnvironmentFault) else error
 
 
 class _Kept:

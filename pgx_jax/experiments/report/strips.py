@@ -24,8 +24,8 @@ def strip_section(strips: Sequence[Any], figures: Figures) -> str:
             figures.add(
                 strip_figure(strip.frames),
                 f"Group {strip.group + 1} in task {strip.task}",
-                f"{count} frames of one episode in reading order, evenly spaced from its first step "
-                "to its last. The most probable action at every step.",
+                f"{count} frames of one episode in reading order, evenly spaced from first step "
+                "to last. The most probable action at every step.",
                 f"{count} frames of an episode in task {strip.task}.",
             )
         )
