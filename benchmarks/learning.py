@@ -20,6 +20,7 @@ from common import mean_interval, provenance
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.families import make_family
 from pgx_jax.experiments.config import RunConfig, config_fields, make_config
+from pgx_jax.experiments.presets import METAWORLD_FROM_SCRATCH
 from pgx_jax.experiments.training import make_ppo, train
 from pgx_jax.rl.cloning import clone
 from pgx_jax.rl.evaluation import evaluate
@@ -80,7 +81,12 @@ CASES = {
     "highway": Case("highway", highway, 2_000_000, 24.0, {"crashed": 0.15}, episodes=256),
     **{
         f"metaworld-{name}": Case(
-            "metaworld-mt10", metaworld(f"{name}-v3"), steps, 0.9, episodes=50
+            "metaworld-mt10",
+            metaworld(f"{name}-v3"),
+            steps,
+            0.9,
+            episodes=50,
+            overrides={"ppo": METAWORLD_FROM_SCRATCH, "warm_start": "none"},
         )
         for name, steps in (
             ("reach", 200_000),
@@ -88,9 +94,7 @@ CASES = {
             ("window-open", 500_000),
         )
     },
-    "metaworld-mt10": Case(
-        "metaworld-mt10", mt10, 500_000, 0.8, warm_start=True, episodes=20
-    ),
+    "metaworld-mt10": Case("metaworld-mt10", mt10, 500_000, 0.8, warm_start=True, episodes=20),
 }
 
 
@@ -106,17 +110,17 @@ def learn(case: Case, seed: int) -> dict[str, Any]:
     try:
         if case.warm_start:
             assert family.experts is not None
-            shown = family.experts(clone_key, config.demonstrations)
+            shown = family.experts(family, clone_key, num_episodes=config.demonstrations)
             policy, _ = clone(
                 ppo.policy,
                 agent.policy,
-                jnp.asarray(shown.observation),
-                jnp.asarray(shown.action),
+                jnp.asarray(shown.observation.reshape(-1, *ppo.environment.observation_shape)),
+                jnp.asarray(shown.action.reshape(-1, shown.action.shape[-1])),
                 clone_key,
                 num_steps=config.clone_steps,
             )
             agent = agent._replace(policy=policy)
-            shown_steps = int(np.size(shown.success)) * ppo.environment.max_episode_steps
+            shown_steps = int(np.prod(np.shape(shown.action)[:-1]))
             result["experts"] = float(np.mean(shown.success))
             result["cloned"] = test(case, family, ppo, agent.policy, test_key)
         updates = max(1, round(case.env_steps / ppo.config.steps_per_update))
@@ -176,7 +180,9 @@ def run(name: str, seeds: int) -> dict[str, Any]:
     rows = []
     for seed in range(seeds):
         rows.append(learn(case, seed))
-        print(f"{name} seed {seed}: {rows[-1]['final']} in {rows[-1]['wall_seconds']} s", flush=True)
+        print(
+            f"{name} seed {seed}: {rows[-1]['final']} in {rows[-1]['wall_seconds']} s", flush=True
+        )
     reached = mean_interval([row["final"][metric] for row in rows])
     config: RunConfig = make_config(case.environment, **case.overrides)
     met = reached["mean"] is not None and reached["mean"] >= case.target

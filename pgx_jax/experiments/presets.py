@@ -108,13 +108,24 @@ _HIGHWAY: Presets = {
     },
 }
 
-_METAWORLD_PPO = PPOConfig(
-    num_envs=20,
+METAWORLD_FROM_SCRATCH = PPOConfig(
+    num_envs=16,
     num_steps=250,
     num_epochs=8,
     num_minibatches=16,
     learning_rate=5e-4,
     entropy_coefficient=0.001,
+)
+"""For a Meta-World task without a warm start."""
+
+# A clone of the experts is improved by small steps, or it is lost before the critic is learnt.
+_METAWORLD_PPO = PPOConfig(
+    num_envs=40,
+    num_steps=250,
+    num_epochs=4,
+    num_minibatches=16,
+    learning_rate=1e-4,
+    entropy_coefficient=0.0,
 )
 _METAWORLD: Presets = {
     "smoke": {

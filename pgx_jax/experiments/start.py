@@ -61,7 +61,7 @@ def prepare_start(runner: StageRunner, family: TaskFamily, config: RunConfig) ->
                     name: float(rate) for name, rate in zip(family.train_names, rates, strict=True)
                 }
             }
-            steps = success.size * family.environment.max_episode_steps
+            steps = int(np.prod(np.shape(shown.action)[:-1]))
             return Outcome({"observation": shown.observation, "action": shown.action}, steps, facts)
 
         settings = {**task_fields(config), **config_fields(config, "seed", "demonstrations")}

@@ -58,7 +58,7 @@ def test_clones_act_as_shown(family, tmp_path):
     assert stage.facts["success"] == pytest.approx(
         {made.train_names[0]: 2 / 3, made.train_names[1]: 1.0}
     )
-    assert stage.env_steps == 2 * EPISODES * made.environment.max_episode_steps
+    assert stage.env_steps == 2 * EPISODES * STEPS
 
     ppo = make_ppo(made, config, (16,))
     policy = GaussianPolicy((4,), 1, (16,))
