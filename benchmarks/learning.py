@@ -1,6 +1,6 @@
 """Does PPO learn each environment with the default preset's settings? Returns over seeds.
 
-    python benchmarks/learning.py lunarlander highway --seeds 3 --json benchmarks/results/learning.json
+Run: python benchmarks/learning.py lunarlander --json benchmarks/results/learning.json
 
 Cases that are in the file already are kept; the ones named are added or replaced.
 """
@@ -71,6 +71,12 @@ def metaworld(name: str) -> Callable[[], TaskFamily]:
     return make
 
 
+def halfcheetah() -> TaskFamily:
+    family = make_family("brax-halfcheetah", num_tasks=1, num_test_tasks=1)
+    task = jax.tree.map(lambda leaf: leaf[None], family.environment.default_task)
+    return family._replace(train_tasks=task, train_names=("brax's own",))
+
+
 def mt10() -> TaskFamily:
     return make_family("metaworld-mt10")
 
@@ -94,6 +100,7 @@ CASES = {
             ("window-open", 500_000),
         )
     },
+    "brax-halfcheetah": Case("brax-halfcheetah", halfcheetah, 600_000, 1000.0, episodes=16),
     "metaworld-mt10": Case("metaworld-mt10", mt10, 500_000, 0.8, warm_start=True, episodes=20),
 }
 

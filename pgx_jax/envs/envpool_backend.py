@@ -42,6 +42,7 @@ class EnvPoolBatch:
         self._info_names = info_names
         self._terminal = terminal
         self._pools: list[Any] = []
+        self._natives: list[_Actions] = []
         self._dead = np.zeros(len(tasks), bool)
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
@@ -57,6 +58,7 @@ class EnvPoolBatch:
                     **options,
                 )
             )
+        self._natives = [_Actions(pool.action_space) for pool in self._pools]
         for pool in self._pools:
             pool.async_reset()
         self._dead[:] = False
@@ -66,8 +68,8 @@ class EnvPoolBatch:
         """Advance all pools at once."""
         if not self._pools:
             raise RuntimeError("the environments are closed")
-        for rows, pool in zip(self._rows, self._pools, strict=True):
-            pool.send(_native(action[rows], pool.action_space))
+        for rows, pool, native in zip(self._rows, self._pools, self._natives, strict=True):
+            pool.send(native(action[rows]))
         observation, reward, terminated, truncated, info = self._gather()
         valid = ~self._dead
         self._dead = terminated | truncated
@@ -109,10 +111,17 @@ class EnvPoolBatch:
         return observation, reward, terminated, truncated, info
 
 
-def _native(action: np.ndarray, space: Any) -> np.ndarray:
-    """Actions as a pool takes them: [-1, 1] scaled to the range, if there is one."""
-    low, high = getattr(space, "low", -1.0), getattr(space, "high", 1.0)
-    if np.any(low != -1.0) or np.any(high != 1.0):
-        shaped = action.reshape(len(action), *np.shape(low)).astype(np.float64)
-        action = np.clip(low + (shaped + 1.0) / 2.0 * (np.subtract(high, low)), low, high)
-    return action.astype(space.dtype)
+class _Actions:
+    """Actions as a pool takes them: [-1, 1] scaled to the range, if there is another one."""
+
+    def __init__(self, space: Any) -> None:
+        self._dtype, self._range = space.dtype, None
+        if hasattr(space, "low") and (np.any(space.low != -1) or np.any(space.high != 1)):
+            self._range = np.asarray(space.low, float), np.asarray(space.high, float)
+
+    def __call__(self, action: np.ndarray) -> np.ndarray:
+        if self._range is not None:
+            low, high = self._range
+            unit = (action.reshape(len(action), *low.shape) + 1.0) / 2.0
+            action = np.clip(low + unit * (high - low), low, high)
+        return action.astype(self._dtype)

@@ -72,12 +72,14 @@ FAMILIES: dict[str, FamilyEntry] = {
         "brax_halfcheetah",
         "brax",
         "brax half-cheetah with varied physics and target speed",
+        ("spring", "positional", "generalized", "mjx"),
     ),
     "brax-ant": FamilyEntry(
         "pgx_jax.envs.brax_families",
         "brax_ant",
         "brax",
         "brax ant with varied physics and target direction",
+        ("spring", "positional", "generalized", "mjx"),
     ),
 }
 

@@ -11,9 +11,9 @@ from pgx_jax.envs.frames import record_frames
 from pgx_jax.envs.host import HostBatch, HostEnvironment, HostTasks
 
 RANGES = {
-    "vehicles_density": (0.7, 1.5),
+    "vehicles_density": (0.6, 1.2),
     "vehicles_count": (10, 30),
-    "lanes_count": (2, 4),
+    "lanes_count": (3, 5),
     "slow": (20.0, 24.0),
     "fast": (26.0, 30.0),
     "total_weight": (0.5, 1.5),

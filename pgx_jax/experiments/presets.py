@@ -175,6 +175,40 @@ _METAWORLD_50: Presets = {
     },
 }
 
+_BRAX: Presets = {
+    "smoke": {
+        **_SMOKE,
+        "ppo": PPOConfig(num_envs=20, num_steps=32, num_minibatches=4),
+        "hidden_sizes": (16, 16, 16),
+        "num_tasks": 4,
+        "num_test_tasks": 2,
+        "subset_size": 2,
+        "num_subsets": 6,
+        "max_groups": 2,
+        "meta_steps": 2_000,
+        "group_steps": 2_000,
+    },
+    "default": {
+        "ppo": PPOConfig(
+            num_envs=60,
+            num_steps=128,
+            num_epochs=5,
+            num_minibatches=32,
+            learning_rate=3e-4,
+            discount=0.97,
+            entropy_coefficient=0.0,
+        ),
+        "meta_steps": 600_000,
+        "num_steps": 2048,
+        "num_subsets": 100,
+        "score_episodes": 2,
+        "group_steps": 600_000,
+        "eval_episodes": 8,
+        "test_episodes": 2,
+        "selection_episodes": 1,
+    },
+}
+
 _GENERIC: Presets = {
     "smoke": {
         **_SMOKE,
@@ -197,6 +231,8 @@ PRESETS: dict[str, Presets] = {
     "highway": _with_paper(_HIGHWAY),
     "metaworld-mt10": _with_paper(_METAWORLD),
     "metaworld-mt50": _with_paper(_METAWORLD_50),
+    "brax-halfcheetah": _with_paper(_BRAX),
+    "brax-ant": _with_paper(_BRAX),
 }
 
 
