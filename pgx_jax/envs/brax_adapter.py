@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.core import Tracer
 
 from pgx_jax.envs.base import ActionSpace, Box, TimeStep
 
@@ -79,8 +80,8 @@ class BraxEnvironment:
     The half-cheetah is paid min(v, 2 |target| - v), where v is its velocity in the direction of
     the target's sign: the forward reward of brax up to the target speed, and beyond it
     |target| - |v - |target||, which is the reward of Finn et al. (2017, "Model-agnostic
-    meta-learning") plus a constant. The ant is paid its velocity in the direction ``target``. Both pay the
-    control cost of brax, and the ant gets its survival bonus.
+    meta-learning") plus a constant. The ant is paid its velocity in the direction ``target``.
+    Both pay the control cost of brax, and the ant gets its survival bonus.
 
     Attributes:
         name: "halfcheetah" or "ant".
@@ -162,7 +163,7 @@ class BraxEnvironment:
         return tuple(chunk for chunk, _ in results), _joined([s for _, s in results], num_envs)
 
     def _in_chunks(self, keys: Array) -> bool:
-        return self.runs_in_python and not isinstance(keys, jax.core.Tracer)
+        return self.runs_in_python and not isinstance(keys, Tracer)
 
     def _begin(self, keys: Array) -> tuple[BraxChunk, Array]:
         q, qd, observation = jax.vmap(self._draw_start)(keys)
@@ -192,9 +193,7 @@ class BraxEnvironment:
         truncated = (time >= MAX_STEPS) & ~fallen
         done = fallen | truncated
         q, qd, start = jax.vmap(self._draw_start)(keys)
-        physics = physics.replace(
-            q=_choose(done, q, physics.q), qd=_choose(done, qd, physics.qd)
-        )
+        physics = physics.replace(q=_choose(done, q, physics.q), qd=_choose(done, qd, physics.qd))
         # As the state that came in, weak types too: else a loop would be compiled twice.
         physics = jax.tree.map(
             lambda new, old: lax.convert_element_type(new, old.dtype), physics, chunk.physics
@@ -216,9 +215,9 @@ class BraxEnvironment:
         return self._advance(keys, chunk, action, tasks)
 
     def _start_fresh(self, chunk: BraxChunk, tasks: BraxTasks) -> Any:
-        started = jax.vmap(
-            lambda q, qd, task: self._environment(task).pipeline_init(q, qd)
-        )(chunk.physics.q, chunk.physics.qd, tasks)
+        started = jax.vmap(lambda q, qd, task: self._environment(task).pipeline_init(q, qd))(
+            chunk.physics.q, chunk.physics.qd, tasks
+        )
         return jax.tree.map(partial(_choose, chunk.fresh), started, chunk.physics)
 
     def _draw_start(self, key: Array) -> tuple[Array, Array, Array]:
@@ -259,35 +258,48 @@ class BraxEnvironment:
 
     def _environment(self, task: BraxTasks) -> Any:
         environment = copy.copy(_make(self.name, self.backend))
-        environment.sys = modified_system(environment.sys, task)
+        environment.sys = modified_system(environment.sys, task, self.backend)
         return environment
 
 
-def modified_system(system: Any, task: BraxTasks) -> Any:
+def modified_system(system: Any, task: BraxTasks, backend: str) -> Any:
     """Brax's system under the physics of one task.
 
     Args:
         system: ``brax.base.System``.
         task: one task, scalars.
+        backend: one of ``BACKENDS``; they keep the same quantities in different places.
 
     Returns:
         The system, with gravity, friction, masses and motors scaled.
     """
     inertia = system.link.inertia
-    inertia = inertia.replace(mass=inertia.mass * task.mass, i=inertia.i * task.mass)
-    return system.replace(
-        gravity=system.gravity * task.gravity,
-        geom_friction=system.geom_friction * task.friction,
-        link=system.link.replace(inertia=inertia, invweight=system.link.invweight / task.mass),
-        actuator=system.actuator.replace(gear=system.actuator.gear * task.strength),
-        # The backend "mjx" reads its own copies.
-        opt=system.opt.replace(gravity=system.opt.gravity * task.gravity),
-        body_mass=system.body_mass * task.mass,
-        body_inertia=system.body_inertia * task.mass,
-        body_subtreemass=system.body_subtreemass * task.mass,
-        body_invweight0=system.body_invweight0 / task.mass,
-        actuator_gear=system.actuator_gear * task.strength,
-    )
+    mass, tensor = inertia.mass, inertia.i
+    powers = {}
+    if backend in ("spring", "positional"):
+        # These raise masses to a power, which for the ant is 0: scale what comes of it.
+        powers = {"spring_mass_scale": 0.0, "spring_inertia_scale": 0.0}
+        mass = mass ** (1 - system.spring_mass_scale)
+        diagonal = jax.vmap(jnp.diagonal)(tensor) ** (1 - system.spring_inertia_scale)
+        tensor = jax.vmap(jnp.diag)(diagonal)
+    inertia = inertia.replace(mass=mass * task.mass, i=tensor * task.mass)
+    changed = {
+        "link": system.link.replace(inertia=inertia, invweight=system.link.invweight / task.mass),
+        "gravity": system.gravity * task.gravity,
+        "geom_friction": system.geom_friction * task.friction,
+        "actuator": system.actuator.replace(gear=system.actuator.gear * task.strength),
+    }
+    if backend == "mjx":
+        changed = {
+            "opt": system.opt.replace(gravity=system.opt.gravity * task.gravity),
+            "geom_friction": changed["geom_friction"],
+            "body_mass": system.body_mass * task.mass,
+            "body_inertia": system.body_inertia * task.mass,
+            "body_subtreemass": system.body_subtreemass * task.mass,
+            "body_invweight0": system.body_invweight0 / task.mass,
+            "actuator_gear": system.actuator_gear * task.strength,
+        }
+    return system.replace(**changed, **powers)
 
 
 class _Drawn(NamedTuple):
@@ -297,13 +309,15 @@ class _Drawn(NamedTuple):
 
 @lru_cache(maxsize=16)
 def _make(name: str, backend: str) -> Any:
-    try:
-        from brax import envs
-    except ImportError as error:
-        raise ImportError(f'environment "{name}" needs brax: pip install "pgx_jax[brax]"') from error
     with warnings.catch_warnings(), jax.ensure_compile_time_eval():
-        # Brax warns on every load that it is not developed further.
-        warnings.simplefilter("ignore", UserWarning)
+        # Brax and what it imports warn that they are not developed further.
+        warnings.simplefilter("ignore")
+        try:
+            from brax import envs
+        except ImportError as error:
+            raise ImportError(
+                f'environment "{name}" needs brax: pip install "pgx_jax[brax]"'
+            ) from error
         return envs.get_environment(name, backend=backend)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pgx_jax.envs.host_calls import HostStep
+from pgx_jax.envs.processes import available_cores
 
 try:
     import envpool
@@ -48,13 +49,15 @@ class EnvPoolBatch:
     def reset(self, seeds: np.ndarray) -> np.ndarray:
         """Make the pools from int64[B] seeds and start all episodes."""
         self.close()
+        # Cores are shared among the pools; how many threads a pool has changes no result.
+        threads = max(1, available_cores() // len(self._rows))
         for rows, (name, options) in zip(self._rows, self._configs, strict=True):
             self._pools.append(
                 envpool.make_gymnasium(
                     name,
                     num_envs=len(rows),
                     seed=[int(seed) for seed in seeds[rows]],
-                    num_threads=1,
+                    num_threads=threads,
                     **options,
                 )
             )

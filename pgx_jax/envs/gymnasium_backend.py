@@ -1,6 +1,5 @@
 """Gymnasium environments as a batch on the host: its vector environments, here or in processes."""
 
-import os
 import pickle
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ import numpy as np
 
 from pgx_jax.envs.base import ActionSpace, Box, Discrete
 from pgx_jax.envs.host_calls import EnvironmentFault, HostBatch, HostStep
-from pgx_jax.envs.processes import Context, ProcessBatch
+from pgx_jax.envs.processes import Context, ProcessBatch, available_cores
 
 try:
     import cloudpickle
@@ -66,7 +65,7 @@ class GymnasiumBatch:
             progress = SimpleNamespace(value=-1)
             self._batch = _VectorBatch(list(makers), progress, same_step, info_names)
             return
-        wanted = min(len(makers), num_processes or _cores())
+        wanted = min(len(makers), num_processes or available_cores())
         shares = np.array_split(np.arange(len(makers)), wanted)
         registered = _registered()
         self._batch = ProcessBatch(
@@ -292,12 +291,6 @@ def vectorization_of(backend: str) -> Vectorization:
     if backend not in known:
         raise ValueError(f'unknown backend "{backend}"; known: {", ".join(known)}')
     return known[backend]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _registered() -> list[bytes]:

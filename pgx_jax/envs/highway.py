@@ -23,6 +23,8 @@ RANGES = {
 
 ``slow`` and ``fast``, in m/s, are the ends of the reward's speed range. The weights of speed and
 right lane add up to ``total_weight``, ``speed_share`` of which is speed's; a collision costs 1.
+Density and lanes keep to what can be survived: the ego vehicle cannot go slower than 20 m/s, so
+that on two lanes at density 1.4 even always SLOWER crashes in 96 % of the episodes.
 """
 
 SLOW_SHARE = 0.4

@@ -9,7 +9,7 @@ Differences from MT10 and MT50 as ``metaworld`` 3.1.1 makes them:
    seed a goal) over the ranges and with the least distances of Meta-World, not by
    ``metaworld.MT10``: EnvPool takes seeds, no goals. Both backends have the same goals.
 2. EnvPool draws a new goal at every reset of its own. To stay with the 50, its environments are
-   made anew, all together, after every 500 steps; that is the episode's end for all of them.
+   made anew, all together, in the step after every episode's last; that step is masked.
 3. Every episode draws its goal from the task's 50 by its environment's own key.
 4. Observations are shifted and scaled by fixed constants (``encode``), the previous frame becomes
    the change since, and the task's one-hot vector is appended.
@@ -241,6 +241,9 @@ def metaworld_family(
         task_names=names,
         backend=backend,
         info_names=("success",),
+        resets_in_step=False,
+        # One step in 501 makes all environments anew.
+        time_limit=600.0,
     )
     return TaskFamily(
         name=name,
@@ -364,21 +367,27 @@ class GoalBatch:
         self._raw, self._rows = raw, rows
         self._one_hot = np.eye(num_tasks, dtype=np.float32)[[row.position for row in rows]]
         self._generators: list[np.random.Generator] = []
+        self._ended = False
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
         """Start all episodes; the seeds decide the goals of this episode and of the next ones."""
         self._generators = [np.random.default_rng(int(seed)) for seed in seeds]
-        return self._encode(self._start())
+        return self._start()
 
     def step(self, action: np.ndarray) -> HostStep:
-        """Advance all environments; their episodes end together."""
+        """Advance all environments; the step after their episodes' last resets them all."""
+        if self._ended:
+            nothing = np.zeros(len(self._rows), np.float32)
+            never = nothing.astype(bool)
+            observation = self._start()
+            return HostStep(
+                observation, nothing, never, never, valid=never, info={"success": nothing}
+            )
         step = self._raw.step(action)
-        observation = final = self._encode(step.observation)
-        if step.truncated.any():
-            if not step.truncated.all():
-                raise RuntimeError("episodes of Meta-World did not end together")
-            observation = self._encode(self._start())
-        return step._replace(observation=observation, final_observation=final, valid=None)
+        self._ended = bool(step.truncated.any())
+        if self._ended and not step.truncated.all():
+            raise RuntimeError("episodes of Meta-World did not end together")
+        return step._replace(observation=self._encode(step.observation), valid=None)
 
     def close(self) -> None:
         """Free the environments."""
@@ -389,8 +398,10 @@ class GoalBatch:
         return self._raw.where()
 
     def _start(self) -> np.ndarray:
+        self._ended = False
         pairs = zip(self._generators, self._rows, strict=True)
-        return self._raw.reset(np.array([own.choice(row.seeds) for own, row in pairs]))
+        goals = np.array([own.choice(row.seeds) for own, row in pairs])
+        return self._encode(self._raw.reset(goals))
 
     def _encode(self, observation: np.ndarray) -> np.ndarray:
         return np.concatenate([encode(observation), self._one_hot], axis=-1)

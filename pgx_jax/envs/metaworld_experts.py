@@ -13,6 +13,9 @@ from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.host import HostEnvironment
 from pgx_jax.envs.metaworld import ACTION_SIZE, decode
 
+# Stepped at once: one takes about 20 MB in EnvPool.
+_MAX_ENVS = 100
+
 
 class Demonstrations(NamedTuple):
     """Episodes of experts in n tasks, N each, of T steps.
@@ -73,11 +76,11 @@ def demonstrate(
     family: TaskFamily,
     key: Array,
     *,
-    num_episodes: int = 10,
+    num_episodes: int = 50,
     num_steps: int = 200,
-    noise: float = 0.1,
+    noise: float = 0.3,
 ) -> Demonstrations:
-    """Whole episodes of the experts in the source tasks of a Meta-World family.
+    """Episodes of the experts in the source tasks of a Meta-World family.
 
     Noise on what is done, with the expert's own action as the label, shows a policy the way back
     from its errors (Laskey et al. 2017, "DART: noise injection for robust imitation learning").
@@ -86,8 +89,8 @@ def demonstrate(
         family: from ``pgx_jax.envs.metaworld``.
         key: PRNG key of goals and noise.
         num_episodes: N, episodes a task.
-        num_steps: T, steps of each episode that are recorded, 500 at most; experts succeed within
-            200 or not at all.
+        num_steps: T, steps of each episode that are recorded, 500 at most; on MT10 the experts
+            succeed within 200 or not at all.
         noise: standard deviation of the Gaussian noise on every action.
 
     Returns:
@@ -97,10 +100,25 @@ def demonstrate(
         HostEnvironmentError: an environment failed.
         ImportError: metaworld is missing.
     """
+    rounds = -(-family.num_tasks * num_episodes // _MAX_ENVS)
+    size = -(-num_episodes // rounds)
+    experts = make_experts(np.repeat(family.train_names, size).tolist())
+    parts = [
+        _one_round(family, experts, own, num_steps, noise) for own in jax.random.split(key, rounds)
+    ]
+    joined = (np.concatenate(leaves, axis=1) for leaves in zip(*parts, strict=True))
+    return Demonstrations(*(values[:, :num_episodes] for values in joined))
+
+
+def _one_round(
+    family: TaskFamily, experts: Sequence[Any], key: Array, num_steps: int, noise: float
+) -> Demonstrations:
+    """An episode of every expert; as many a task as the experts make."""
     environment: HostEnvironment = family.environment
-    count = family.num_tasks * num_episodes
-    experts = make_experts(np.repeat(family.train_names, num_episodes).tolist())
-    tasks = jax.tree.map(lambda leaf: jnp.repeat(leaf, num_episodes, axis=0), family.train_tasks)
+    count, num_tasks = len(experts), family.num_tasks
+    tasks = jax.tree.map(
+        lambda leaf: jnp.repeat(leaf, count // num_tasks, axis=0), family.train_tasks
+    )
     reset_key, noise_key = jax.random.split(key)
     keys = jax.random.split(reset_key, count)
     generator = np.random.default_rng(np.asarray(jax.random.bits(noise_key, (4,))))
@@ -122,6 +140,6 @@ def demonstrate(
         returns += np.asarray(result.reward)
 
     def by_task(values: np.ndarray) -> np.ndarray:
-        return values.reshape(family.num_tasks, num_episodes, *values.shape[1:])
+        return values.reshape(num_tasks, -1, *values.shape[1:])
 
     return Demonstrations(by_task(seen), by_task(labels), by_task(success), by_task(returns))

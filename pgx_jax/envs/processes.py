@@ -6,6 +6,7 @@ script needs no ``if __name__ == "__main__"``. A forkserver, once started, stays
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -178,6 +179,13 @@ class ProcessBatch:
             return answer
         local, what, trace = answer
         raise EnvironmentFault(int(self._starts[share]) + max(0, local), what) from _Remote(trace)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _Remote(Exception):  # noqa: N818 - only shown as a cause

@@ -23,7 +23,7 @@ def clone(
     *,
     num_steps: int = 20_000,
     batch_size: int = 512,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
     smoothing: float = 0.1,
 ) -> tuple[Any, Array]:
     """Maximise the log-probability of demonstrated actions with Adam.

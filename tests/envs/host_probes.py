@@ -120,7 +120,7 @@ class Probe(gymnasium.Env):
             while True:
                 pass
         elif fault == "hang in C":
-            time.sleep(3.0)
+            time.sleep(8.0)
         elif fault == "sys.exit":
             sys.exit(3)
         elif fault == "dies":

@@ -247,8 +247,8 @@ WHATS = {
     "nan reward": "reward is NaN or infinite",
     "shape": r"ValueError: observation has shape \(4,\); \(3,\) was declared",
     "reward shape": r"ValueError: reward has shape \(2,\); it must be one number",
-    "hang": "no answer within 0.3 s$",
-    "hang in C": "no answer within 0.3 s",
+    "hang": "no answer within 1 s$",
+    "hang in C": "no answer within 1 s",
     "sys.exit": "SystemExit: 3",
     "no info": 'info has no "success"',
 }
@@ -271,7 +271,7 @@ class TestFaults:
         ],
     )
     def test_one_error_and_nothing_left(self, fault, vectorization, capfd):
-        limit = 0.3 if "hang" in fault else 30.0
+        limit = 1.0 if "hang" in fault else 30.0
         environment = host_environment(
             with_fault(fault, count=COUNT), vectorization=vectorization, time_limit=limit
         )
@@ -279,7 +279,8 @@ class TestFaults:
         fails(environment, "^" + where + WHATS[fault])
         # The same object works again, up to the step that fails.
         fine = host_environment(tasks(COUNT))
-        assert_equal(walk_of(environment, ACTIONS[:5]), walk_of(fine, ACTIONS[:5]))
+        again = walk_of(environment, ACTIONS[:5], run=python_walk)
+        assert_equal(again, walk_of(fine, ACTIONS[:5], run=python_walk))
         environment.close()
         fine.close()
         assert capfd.readouterr().err == ""
@@ -287,20 +288,21 @@ class TestFaults:
     def test_every_fault_of_the_list_is_tried(self):
         assert set(FAULTS) <= set(WHATS)
 
+    @pytest.mark.slow
     def test_a_hang_outside_python_in_this_process_is_named_and_left_alone(self, capfd):
-        environment = host_environment(with_fault("hang in C", count=COUNT), time_limit=0.3)
+        environment = host_environment(with_fault("hang in C", count=COUNT), time_limit=1.0)
         with pytest.raises(
             HostEnvironmentError,
-            match=r"task P2, environment 1, step 6: no answer within 0\.3 s; it could not be "
+            match=r"task P2, environment 1, step 6: no answer within 1 s; it could not be "
             "stopped within this process and may still run",
         ):
             walk_of(environment)
         assert len(left_running()) == 1
-        walk_of(environment, ACTIONS[:5])  # others are made: nobody touches those that hang
+        # Others are made: nobody touches those that hang.
+        walk_of(environment, ACTIONS[:5], run=python_walk)
         environment.close()
-        for _ in range(100):
-            if not left_running():
-                break
+        ends = time.monotonic() + 20
+        while left_running() and time.monotonic() < ends:
             time.sleep(0.1)
         assert capfd.readouterr().err == ""
 

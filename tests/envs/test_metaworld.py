@@ -126,7 +126,7 @@ class TestGoals:
         raw = Recorded(20)
         batch = GoalBatch(raw, rows, 10)
         batch.reset(np.arange(20))
-        for _ in range(30 * 3):
+        for _ in range(30 * 4):
             batch.step(np.zeros((20, ACTION_SIZE)))
         drawn = np.array(raw.seeds).T
         for row, own in zip(rows, drawn, strict=True):
@@ -141,7 +141,7 @@ class TestGoals:
             raw = Recorded(3)
             batch = GoalBatch(raw, rows, 3)
             batch.reset(np.array(seeds))
-            for _ in range(4 * 3):
+            for _ in range(4 * 4):
                 batch.step(np.zeros((3, ACTION_SIZE)))
             drawn.append(np.array(raw.seeds))
         np.testing.assert_array_equal(drawn[0][:, :2], drawn[1][:, :2])
@@ -149,18 +149,27 @@ class TestGoals:
 
 
 class TestEpisodes:
-    def test_last_step_returns_its_own_observation_and_the_next_first_one(self):
+    def test_the_step_after_the_last_starts_the_next_and_counts_for_nothing(self):
         rows = goal_table(MT10[:2], 0, seed=0)
         batch = GoalBatch(Recorded(2), rows, 2)
-        first = batch.reset(np.arange(2))
-        np.testing.assert_allclose(decode(first), 1.0, rtol=1e-5)
-        steps = [batch.step(np.zeros((2, ACTION_SIZE))) for _ in range(4)]
-        for step, observed, final in zip(
-            steps, (1.1, 1.2, 2.0, 2.1), (1.1, 1.2, 1.3, 2.1), strict=True
-        ):
+        np.testing.assert_allclose(decode(batch.reset(np.arange(2))), 1.0, rtol=1e-5)
+        steps = [batch.step(np.zeros((2, ACTION_SIZE))) for _ in range(5)]
+        for step, observed in zip(steps, (1.1, 1.2, 1.3, 2.0, 2.1), strict=True):
             np.testing.assert_allclose(decode(step.observation), observed, rtol=1e-5)
-            np.testing.assert_allclose(decode(step.final_observation), final, rtol=1e-5)
-        assert [bool(step.truncated.all()) for step in steps] == [False, False, True, False]
+        ends = [bool(step.truncated.all()) for step in steps]
+        assert ends == [False, False, True, False, False]
+        assert [step.reward.sum() for step in steps] == [2, 2, 2, 0, 2]
+        valid = [step.valid is None or bool(step.valid.all()) for step in steps]
+        assert valid == [True, True, True, False, True]
+        np.testing.assert_array_equal(steps[3].info["success"], 0)
+
+    def test_a_reset_amid_an_episode_starts_a_whole_one(self):
+        batch = GoalBatch(Recorded(1), goal_table(MT10[:1], 0, seed=0), 1)
+        batch.reset(np.arange(1))
+        for _ in range(3):
+            batch.step(np.zeros((1, ACTION_SIZE)))
+        batch.reset(np.arange(1))
+        assert batch.step(np.zeros((1, ACTION_SIZE))).valid is None
 
     def test_that_do_not_end_together_are_refused(self):
         class Uneven(Recorded):
@@ -353,15 +362,14 @@ class TestReproducibility:
     def test_goals_go_on_the_same_way_after_an_episode(self, backend):
         family = metaworld_family("one", ["reach-v3"], 1, 1, backend=backend)
         tasks = HostTasks(np.zeros(2, np.int32))
-        actions = np.zeros((EPISODE_STEPS + 1, 2, ACTION_SIZE), np.float32)
+        actions = np.zeros((EPISODE_STEPS + 2, 2, ACTION_SIZE), np.float32)
         first, once = walk(family, tasks, actions, keys_of(4, 2))
         _, again = walk(family, tasks, actions, keys_of(4, 2))
         jax.tree.map(np.testing.assert_array_equal, again, once)
         assert not once.terminated.any()
-        assert once.valid.all()
         np.testing.assert_array_equal(np.flatnonzero(once.truncated[:, 0]), [EPISODE_STEPS - 1])
-        last, fresh = once.final_observation[-2], once.observation[-2]
-        goals = [decode(seen)[:, -3:] for seen in (first, last, fresh, once.observation[-1])]
+        np.testing.assert_array_equal(np.flatnonzero(~once.valid[:, 0]), [EPISODE_STEPS])
+        goals = [decode(seen)[:, -3:] for seen in (first, *once.observation[-3:])]
         np.testing.assert_allclose(goals[0], goals[1], atol=1e-6)
         np.testing.assert_allclose(goals[2], goals[3], atol=1e-6)
         assert not np.allclose(goals[1], goals[2], atol=1e-3)
@@ -381,6 +389,24 @@ class TestExperts:
         assert (shown.returns > 200).all()
         np.testing.assert_array_equal(shown.observation[0, :, :, 39], 1.0)
         np.testing.assert_array_equal(shown.observation[1, :, :, 40], 1.0)
+        family.close()
+
+    def test_rounds_are_different_episodes(self, monkeypatch):
+        from pgx_jax.envs import metaworld_experts
+
+        family = metaworld_family("two", MT10[:2], 2, 1, backend=needs("envpool"))
+        monkeypatch.setattr(metaworld_experts, "_MAX_ENVS", 4)
+        shown = metaworld_experts.demonstrate(
+            family, jax.random.key(0), num_episodes=5, num_steps=2
+        )
+        assert shown.observation.shape == (2, 5, 2, 41)
+        assert shown.returns.shape == (2, 5)
+        starts = shown.observation[:, :, 0]
+        for task in (0, 1):
+            np.testing.assert_array_equal(starts[task, :, 39:], np.eye(2)[[task] * 5])
+            # Goals are drawn with replacement: some of 50, not the same ones again.
+            assert not np.array_equal(starts[task, :2], starts[task, 2:4])
+            assert len(np.unique(starts[task], axis=0)) > 2
         family.close()
 
     def test_labels_are_the_experts_own_without_the_noise(self):
@@ -446,7 +472,7 @@ class TestExperts:
         from pgx_jax.rl.rollout import make_policy
 
         family = metaworld_mt10(backend=needs("envpool"))
-        shown = demonstrate(family, jax.random.key(0), num_episodes=20, noise=0.3)
+        shown = demonstrate(family, jax.random.key(0), num_episodes=50)
         policy = make_policy(family.environment, (64, 64, 64))
         params, _ = clone(
             policy,
