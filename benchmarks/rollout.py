@@ -190,7 +190,7 @@ def cartpole_rows(args: argparse.Namespace) -> dict[str, Any]:
 
     steps = PPO["num_envs"] * PPO["num_steps"]
     updates = {"pgx_jax": update_of(1), "pgx_jax, 10 tasks": update_of(10)}
-    process = None
+    process: Any = None
     if args.rejax_python:
         command = [args.rejax_python, __file__, SERVE]
         process = subprocess.Popen(

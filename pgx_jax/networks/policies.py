@@ -114,7 +114,7 @@ class GaussianPolicy:
     def init(self, key: Array) -> Any:
         """Fresh parameters: the network's, and log σ."""
         network = self.network.init(key, jnp.zeros(math.prod(self.observation_shape)))
-        start = jnp.full(self.action_size, math.log(self.initial_deviation))
+        start = jnp.full(self.action_size, math.log(self.initial_deviation), jnp.float32)
         return {"network": network, "log_deviation": start}
 
     def moments(self, params: Any, observation: Array) -> tuple[Array, Array]:

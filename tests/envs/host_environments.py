@@ -14,6 +14,10 @@ from pgx_jax.envs.host import HostEnvironment, HostTasks
 from tests.envs.host_probes import SIZE
 
 INFO_NAMES = ("success", "progress")
+COUNT, STEPS = 3, 11
+TASKS = HostTasks(np.arange(COUNT, dtype=np.int32))
+KEYS = jax.random.split(jax.random.key(0), COUNT)
+ACTIONS = jax.random.randint(jax.random.key(1), (STEPS, COUNT), 0, 2)
 
 
 def host_environment(
@@ -85,3 +89,16 @@ def left_running():
     """Threads and processes of the bridge."""
     threads = [one for one in threading.enumerate() if one.name.startswith("pgx_jax")]
     return [*threads, *multiprocessing.active_children()]
+
+
+def walk_of(environment, actions=ACTIONS, keys=KEYS, run=None):
+    run = run or (python_walk if environment.runs_in_python else compiled_walk)
+    first, _, steps = run(environment, keys, TASKS, actions)
+    jax.block_until_ready(steps)
+    environment.check()
+    return np.asarray(first), jax.tree.map(np.asarray, steps)
+
+
+def assert_equal(one, other):
+    for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(left, right)

@@ -69,6 +69,17 @@ def test_each_environment_has_its_own_seed_and_pools_do_not_matter():
     other.close()
 
 
+def test_threads_of_a_pool_do_not_matter():
+    batch, first, steps = play(np.zeros(4, int))
+    batch.close()
+    for row in range(4):
+        alone, own, own_steps = play(np.zeros(1, int), SEEDS[[row]], ACTIONS[:, [row]])
+        alone.close()
+        np.testing.assert_array_equal(own[0], first[row])
+        for one, other in zip(own_steps, steps, strict=True):
+            np.testing.assert_array_equal(one.observation[0], other.observation[row])
+
+
 def test_terminal_says_what_the_pool_does_not():
     batch, _, steps = play(terminal=lambda info, ended: info["elapsed_step"] == 3)
     batch.close()
