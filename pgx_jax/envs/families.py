@@ -168,6 +168,28 @@ def make_family(
     """
     check_family(name, backend=backend, ranges=ranges, task_file=task_file)
     entry, own_name = find_family(name)
+    try:
+        return _make(entry, own_name, num_tasks, num_test_tasks, seed, backend, ranges, task_file)
+    except ImportError as error:
+        # Which extra holds the package is known here, not where the import failed.
+        missing = error.name or getattr(error.__cause__, "name", None)
+        if missing is None or missing.startswith("pgx_jax"):
+            raise
+        raise ImportError(
+            f'"{name}" needs {missing}: pip install "pgx_jax[{entry.extra}]"', name=missing
+        ) from error
+
+
+def _make(
+    entry: FamilyEntry,
+    own_name: str,
+    num_tasks: int,
+    num_test_tasks: int,
+    seed: int,
+    backend: str | None,
+    ranges: Sequence[str],
+    task_file: str | None,
+) -> TaskFamily:
     maker: Callable[..., TaskFamily] = getattr(import_module(entry.module), entry.maker)
     options: dict = {"num_tasks": num_tasks, "num_test_tasks": num_test_tasks, "seed": seed}
     if entry.backends:

@@ -70,6 +70,8 @@ def run_experiment(
         ranges=config.ranges,
         task_file=config.task_file,
     )
+    if config.warm_start == "experts" and family.experts is None:
+        raise ValueError(f'"{family.name}" has no scripted experts; leave --warm-start out')
     check_output_folder(out)
     progress.line(f"{config.environment}, preset {config.preset}, seed {config.seed} -> {out}")
     for note in family.notes:
