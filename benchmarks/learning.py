@@ -97,7 +97,7 @@ CASES = {
         for name, steps in (
             ("reach", 200_000),
             ("drawer-close", 200_000),
-            ("window-open", 500_000),
+            ("window-open", 600_000),
         )
     },
     "brax-halfcheetah": Case("brax-halfcheetah", halfcheetah, 600_000, 1000.0, episodes=16),
