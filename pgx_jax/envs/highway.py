@@ -203,12 +203,20 @@ class HighwayMaker:
         import gymnasium
 
         # The checker would warn about the observation space, which highway-env leaves unbounded.
-        return gymnasium.make(
+        environment = gymnasium.make(
             "highway-fast-v0",
-            config=self._config,
+            config={**self._config, "offscreen_rendering": self._render_mode is not None},
             render_mode=self._render_mode,
             disable_env_checker=True,
         )
+        if self._render_mode is not None:
+            from highway_env.envs.common.graphics import EnvViewer
+
+            # Without a screen (SDL_VIDEODRIVER=dummy) highway-env would return black frames.
+            base: Any = environment.unwrapped
+            base.viewer = EnvViewer(base)
+            base.viewer.enabled = True
+        return environment
 
 
 def highway_env_config(task: dict[str, float]) -> dict[str, Any]:

@@ -449,7 +449,12 @@ class TestHighwayEnv:
         for one, other in zip(*runs, strict=True):
             np.testing.assert_array_equal(one, other)
 
-    def test_draws_an_episode(self):
+    @pytest.mark.parametrize("driver", [None, "dummy"])
+    def test_draws_an_episode(self, monkeypatch, driver):
+        # The program sets the driver, a library user may not.
+        monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+        if driver is not None:
+            monkeypatch.setenv("SDL_VIDEODRIVER", driver)
         family = highway_family("test", [ALONE], [], backend="highway-env")
         frames = family.render(0, lambda observation: IDLE, 3)
         assert frames.shape[0] == 3
