@@ -192,9 +192,9 @@ _BRAX: Presets = {
         "ppo": PPOConfig(
             num_envs=60,
             num_steps=128,
-            num_epochs=5,
+            num_epochs=8,
             num_minibatches=32,
-            learning_rate=3e-4,
+            learning_rate=1e-3,
             discount=0.97,
             entropy_coefficient=0.0,
         ),
