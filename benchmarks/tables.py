@@ -126,11 +126,39 @@ def learning_table() -> str:
     return "\n".join(lines)
 
 
+def rollout_table() -> str:
+    """Steps a second against the bare backend, highway-env and rejax."""
+    result = load("rollout")
+    if result is None:
+        return "Not measured."
+    head = ["steps a second, 2 cores", "ours", "what it is held against", "theirs", "ratio"]
+    lines = [row(head), row(["---"] * len(head))]
+
+    def compare(what: str, ours: float, peer: str, theirs: float) -> None:
+        cells = [what, f"{ours:,.0f}", peer, f"{theirs:,.0f}", f"{ours / theirs:.2f}"]
+        lines.append(row(cells))
+
+    for name, values in result["rows"].items():
+        if name == "cartpole" and "rejax" in values:
+            ours, theirs = (values[who]["steps_per_second"] for who in ("pgx_jax", "rejax"))
+            compare("cartpole, PPO with its updates", ours, "rejax's PPO", theirs)
+        if "bare_steps_per_second" in values:
+            what = f"{name}, {values['num_envs']} environments, with a policy"
+            ours = values["rollout_steps_per_second"]
+            bare = f"{values['backend']} alone, random actions"
+            compare(what, ours, bare, values["bare_steps_per_second"])
+            if "highway_env_steps_per_second" in values:
+                python = values["highway_env_steps_per_second"]
+                compare(what, ours, "highway-env alone, random actions", python)
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "comparison": comparison_table,
     "recovery": recovery_table,
     "fits": fits_table,
     "learning": learning_table,
+    "rollout": rollout_table,
 }
 
 
