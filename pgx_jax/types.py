@@ -44,7 +44,7 @@ class SubsetFits(NamedTuple):
         loss: float[m], objective L_S(x_S), l2 term included.
         grad_norm: float[m], Euclidean norm of the gradient of L_S at x_S.
         steps: int, iterations taken by the batch.
-        converged: bool[m], True where the estimated relative objective gap is at most ``tol``.
+        converged: bool[m], True where the relative objective gap is at most ``tol``.
     """
 
     coef: Any

@@ -124,13 +124,13 @@ def inverse_root(matrices: Array) -> Array:
     return lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True) * unit[:, None]
 
 
-def majoriser(problem: Problem) -> Array:
-    """B_S = (1/4|D_S|) Σ_i G_iᵀ diag(w) G_i + ridge for every subset, [m, d, d]."""
-    dim = problem.signed.shape[-1]
-    grams = lax.map(
-        lambda task: matmul((task[0] * task[1][:, None]).T, task[0]),
-        (problem.signed, problem.weight),
-    )
-    share = problem.subsets.astype(jnp.float32) / (4 * problem.num_valid[:, None])
-    total = matmul(share, grams.reshape(grams.shape[0], -1)).reshape(-1, dim, dim)
-    return total + jnp.diag(problem.ridge)[None]
+def mean_majoriser(problem: Problem) -> Array:
+    """Mean over the subsets of B_S = (1/4|D_S|) Σ_i G_iᵀ diag(w) G_i + ridge, [d, d]."""
+    share = (problem.subsets / (4 * problem.num_valid[:, None])).mean(axis=0)
+    root = jnp.sqrt(share[:, None] * problem.weight)
+
+    def add_task(total: Array, task: tuple[Array, Array]) -> tuple[Array, None]:
+        scaled = task[0] * task[1][:, None]
+        return total + matmul(scaled.T, scaled), None
+
+    return lax.scan(add_task, jnp.diag(problem.ridge), (problem.signed, root))[0]
