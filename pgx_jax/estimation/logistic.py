@@ -185,15 +185,16 @@ def _evaluate(problem: Problem, state: _State) -> _State:
     )
 
 
-def _precondition(root: Array, vectors: Array) -> Array:
-    """B⁻¹ v per subset, positive semidefinite whatever the rounding."""
-    return matmul(matmul(vectors, root.T), root)
+def _precondition(problem: Problem, root: Array, vectors: Array) -> Array:
+    """B⁻¹ v per subset in the columns it sees, positive semidefinite whatever the rounding."""
+    held = jnp.where(problem.seen, vectors, 0.0)
+    return jnp.where(problem.seen, matmul(matmul(held, root.T), root), 0.0)
 
 
-def _direction(root: Array, state: _State) -> Array:
+def _direction(problem: Problem, root: Array, state: _State) -> Array:
     """-H⁻¹ ∇L by the two-loop recursion, started from the fixed Hessian."""
     if not state.moves.shape[0]:
-        return -_precondition(root, state.grad)
+        return -_precondition(problem, root, state.grad)
     indices = jnp.arange(state.moves.shape[0])
 
     def backward(vector: Array, index: Array) -> tuple[Array, Array]:
@@ -201,7 +202,7 @@ def _direction(root: Array, state: _State) -> Array:
         return vector - weight[:, None] * state.changes[index], weight
 
     vector, weights = lax.scan(backward, state.grad, indices, reverse=True)
-    vector = _precondition(root, vector)
+    vector = _precondition(problem, root, vector)
 
     def forward(vector: Array, index: Array) -> tuple[Array, None]:
         correction = state.curvature[index] * (state.changes[index] * vector).sum(-1)
@@ -212,9 +213,9 @@ def _direction(root: Array, state: _State) -> Array:
 
 def _advance(problem: Problem, root: Array, state: _State) -> _State:
     """One step of every active subset, shortened until its loss falls."""
-    direction = _direction(root, state)
+    direction = _direction(problem, root, state)
     slope = (direction * state.grad).sum(-1)
-    plain = -_precondition(root, state.grad) if state.moves.shape[0] else direction
+    plain = -_precondition(problem, root, state.grad) if state.moves.shape[0] else direction
     uphill = slope >= 0
     direction = jnp.where(uphill[:, None], plain, direction)
     slope = (direction * state.grad).sum(-1)

@@ -19,6 +19,7 @@ class Problem(NamedTuple):
     num_valid: Array  # [m]: |D_S|
     ridge: Array  # [d]: l2 / c²
     subsets: Array  # bool[m, n]
+    seen: Array  # bool[m, d]: columns that are not zero throughout the subset
 
 
 def make_problem(
@@ -53,6 +54,7 @@ def make_problem(
         num_valid=matmul(subsets.astype(jnp.float32), valid.sum(axis=1).astype(jnp.float32)),
         ridge=(l2 / scale**2).astype(jnp.float32),
         subsets=subsets,
+        seen=matmul(subsets.astype(jnp.float32), (signed != 0).any(axis=1).astype(jnp.float32)) > 0,
     )
     return problem, scale
 
