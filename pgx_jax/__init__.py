@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from pgx_jax.estimation import (
         GaussianProjection,
         balanced_subsets,
+        fit_subset_path,
         fit_subsets,
         gaussian_projection,
         gradient_features,
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "balanced_subsets",
     "cluster_tasks",
+    "fit_subset_path",
     "fit_subsets",
     "gaussian_projection",
     "gradient_features",

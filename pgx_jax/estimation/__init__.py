@@ -7,6 +7,7 @@ from pgx_jax.estimation.gradients import (
     standardise_advantage,
 )
 from pgx_jax.estimation.logistic import fit_subsets
+from pgx_jax.estimation.path import fit_subset_path
 from pgx_jax.estimation.projection import GaussianProjection, gaussian_projection
 from pgx_jax.estimation.scores import (
     perturbed_params,
@@ -19,6 +20,7 @@ from pgx_jax.estimation.subsets import balanced_subsets, random_subsets
 __all__ = [
     "GaussianProjection",
     "balanced_subsets",
+    "fit_subset_path",
     "fit_subsets",
     "gaussian_projection",
     "gradient_features",

@@ -14,8 +14,15 @@ from pgx_jax.types import Transitions
 
 
 def is_concrete(*arrays: Any) -> bool:
-    """True where every leaf has a value, that is, outside ``jit``, ``vmap`` and ``grad``."""
-    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays))
+    """True where every leaf has a value here: outside ``jit``, and not on other hosts alone."""
+
+    def known(leaf: Any) -> bool:
+        if isinstance(leaf, Tracer):
+            return False
+        elsewhere = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+        return not elsewhere or leaf.is_fully_replicated
+
+    return all(known(leaf) for leaf in jax.tree.leaves(arrays))
 
 
 def check_subset_size(num_tasks: int, subset_size: int) -> None:

@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import Mesh
 
 from pgx_jax.estimation import checks
+from pgx_jax.estimation.devices import check_mesh, split_rows, spread
 from pgx_jax.estimation.projection import GaussianProjection
 from pgx_jax.types import Transitions
 
@@ -27,6 +29,7 @@ def gradient_features(
     *,
     batch_size: int = 1024,
     max_stored_bytes: int = 2**30,
+    mesh: Mesh | None = None,
 ) -> Array:
     """Projected gradients of log π(a|s) at ``params``, one per transition.
 
@@ -39,6 +42,8 @@ def gradient_features(
         batch_size: transitions whose gradients are held at a time (batch_size × p numbers).
         max_stored_bytes: the projection matrix is kept for the whole call where it takes no
             more than this, and regenerated for every batch where it takes more.
+        mesh: devices to divide the transitions of every task among; None takes the default
+            device.
 
     Returns:
         float32[n, T, d].
@@ -46,22 +51,22 @@ def gradient_features(
     Raises:
         ValueError: leading axes differ, an advantage is not finite, a task has no valid
             transition or no advantage that differs from zero, a gradient is not finite.
-        TypeError: ``log_prob`` does not return a real scalar.
+        TypeError: ``log_prob`` does not return a real scalar, ``mesh`` is no mesh.
 
     Reference:
         PolicyGradEx (arXiv 2511.12779), algorithm 1.
     """
+    check_mesh(mesh)
     checks.check_transitions(transitions)
     checks.check_log_prob(log_prob, params, transitions)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     features = _gradient_features(
         log_prob,
-        params,
-        transitions,
-        projection,
+        *spread((params, transitions, projection), mesh),
         batch_size=batch_size,
         store_matrix=projection.nbytes <= max_stored_bytes,
+        mesh=mesh,
     )
     if checks.is_concrete(features):
         broken = np.flatnonzero(~np.asarray(jnp.isfinite(features).all(axis=(1, 2))))
@@ -73,7 +78,7 @@ def gradient_features(
     return features
 
 
-@partial(jax.jit, static_argnames=("log_prob", "batch_size", "store_matrix"))
+@partial(jax.jit, static_argnames=("log_prob", "batch_size", "store_matrix", "mesh"))
 def _gradient_features(
     log_prob: Callable,
     params: Any,
@@ -82,15 +87,33 @@ def _gradient_features(
     *,
     batch_size: int,
     store_matrix: bool,
+    mesh: Mesh | None = None,
 ) -> Array:
-    num_tasks, num_steps = transitions.advantage.shape
+    features = split_rows(
+        partial(_some_features, log_prob, batch_size=batch_size, store_matrix=store_matrix),
+        mesh, (transitions.observation, transitions.action), params, projection,
+        axis=1,
+    )  # fmt: skip
+    if transitions.mask is None:
+        return features
+    return jnp.where(transitions.mask[..., None], features, 0.0)
+
+
+def _some_features(
+    log_prob: Callable,
+    data: tuple[Any, Any],
+    params: Any,
+    projection: GaussianProjection,
+    *,
+    batch_size: int,
+    store_matrix: bool,
+) -> Array:
+    """Features of the observations and actions in ``data``, leaves [n, t, ...]."""
+    num_tasks, num_steps = jax.tree.leaves(data)[0].shape[:2]
     total = num_tasks * num_steps
     batch_size = min(batch_size, total)
     num_batches = -(-total // batch_size)
-    flat = jax.tree.map(
-        lambda leaf: leaf.reshape(total, *leaf.shape[2:]),
-        (transitions.observation, transitions.action),
-    )
+    flat = jax.tree.map(lambda leaf: leaf.reshape(total, *leaf.shape[2:]), data)
     matrix = projection.matrix() if store_matrix else None
     per_example_gradient = jax.vmap(jax.grad(log_prob), in_axes=(None, 0, 0))
 
@@ -101,10 +124,7 @@ def _gradient_features(
         return projection.project(per_example_gradient(params, observation, action), matrix=matrix)
 
     features = lax.map(one_batch, jnp.arange(num_batches)).reshape(-1, projection.dim)[:total]
-    features = features.reshape(num_tasks, num_steps, projection.dim)
-    if transitions.mask is None:
-        return features
-    return jnp.where(transitions.mask[..., None], features, 0.0)
+    return features.reshape(num_tasks, num_steps, projection.dim)
 
 
 def standardise_advantage(advantage: Array, mask: Array | None = None) -> Array:

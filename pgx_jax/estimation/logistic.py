@@ -28,10 +28,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import Mesh
 
 from pgx_jax.estimation import checks
+from pgx_jax.estimation.devices import check_mesh, num_devices, replicate, split_rows, spread
 from pgx_jax.estimation.newton import newton_steps
 from pgx_jax.estimation.objective import (
+    Data,
     Problem,
     gather,
     gradient_of,
@@ -41,6 +44,7 @@ from pgx_jax.estimation.objective import (
     margins_of,
     matmul,
     mean_majoriser,
+    scale_data,
 )
 from pgx_jax.types import SubsetFits
 
@@ -55,8 +59,10 @@ def fit_subsets(
     max_steps: int = 100,
     max_newton_steps: int = 50,
     mask: Array | None = None,
+    start: Array | None = None,
     history: int = 8,
     solver: Literal["fixed_hessian", "lbfgs"] = "fixed_hessian",
+    mesh: Mesh | None = None,
 ) -> SubsetFits:
     """Minimise L_S over x for every subset.
 
@@ -71,9 +77,12 @@ def fit_subsets(
         max_newton_steps: Newton iterations at most for each subset that is then left over
             (nearly separable data with a small ``l2``); 0 takes none.
         mask: bool[n, T], the transitions that count.
+        start: float[m, d], coefficients to start from, such as those at another ``l2``; None
+            starts from zero.
         history: pairs kept by L-BFGS; 0 takes plain fixed-Hessian steps.
         solver: "lbfgs" runs jaxopt's LBFGS under vmap instead (a second opinion, slower;
             needs the extra ``bench``).
+        mesh: devices to divide the subsets among; None takes the default device.
 
     Returns:
         ``SubsetFits``. Never a NaN: a subset that did not converge says so in ``converged``.
@@ -81,7 +90,7 @@ def fit_subsets(
     Raises:
         ValueError: a shape differs, a value is not finite, a task has no valid transition or
             only zero advantages, a subset is empty, ``l2`` or ``tol`` is not positive.
-        TypeError: ``subsets`` is not boolean.
+        TypeError: ``subsets`` is not boolean, ``mesh`` is no mesh.
         ImportError: jaxopt is asked for and missing.
 
     Reference:
@@ -95,20 +104,31 @@ def fit_subsets(
         raise ValueError(f"history is {history}; it must be 0 or more")
     if solver not in ("fixed_hessian", "lbfgs"):
         raise ValueError(f'solver is {solver!r}; it must be "fixed_hessian" or "lbfgs"')
-    if checks.is_concrete(subsets):
-        # Rounded up, so that another draw of the same design seldom recompiles.
-        most = int(np.asarray(subsets).sum(axis=0).max())
-        capacity = min(-(-most // 16) * 16, subsets.shape[0])
-    else:
-        capacity = subsets.shape[0]
+    if start is not None and start.shape != (subsets.shape[0], features.shape[-1]):
+        raise ValueError(
+            f"start has shape {tuple(start.shape)}; expected that of the coefficients, "
+            f"[{subsets.shape[0]}, {features.shape[-1]}]"
+        )
+    check_mesh(mesh)
     # One type for each number, so that l2=1 after l2=1.0 does not recompile.
     scalars = [jnp.asarray(value, jnp.float32) for value in (l2, tol)]
     scalars += [jnp.asarray(value, jnp.int32) for value in (max_steps, max_newton_steps)]
     if solver == "lbfgs":
         return _fit_jaxopt(features, advantage, subsets, mask, *scalars[:3])
-    return _fit_fixed_hessian(
-        features, advantage, subsets, mask, *scalars, capacity=capacity, history=history
-    )
+    capacity = _capacity(subsets, 1 if mesh is None else num_devices(mesh))
+    arrays = spread((features, advantage, subsets, mask, start, *scalars), mesh)
+    return _fit_fixed_hessian(*arrays, capacity=capacity, history=history, mesh=mesh)
+
+
+def _capacity(subsets: Array, shares: int) -> int:
+    """The most subsets that hold one task in any of ``shares`` equal parts of them."""
+    size = -(-subsets.shape[0] // shares)
+    if not checks.is_concrete(subsets):
+        return size
+    index = np.minimum(np.arange(size * shares), subsets.shape[0] - 1)
+    most = int(np.asarray(subsets)[index].reshape(shares, size, -1).sum(axis=1).max())
+    # Rounded up, so that another draw of the same design seldom recompiles.
+    return min(-(-most // 16) * 16, size)
 
 
 class _State(NamedTuple):
@@ -125,12 +145,13 @@ class _State(NamedTuple):
     step: Array
 
 
-@partial(jax.jit, static_argnames=("capacity", "history"))
+@partial(jax.jit, static_argnames=("capacity", "history", "mesh"))
 def _fit_fixed_hessian(
     features: Array,
     advantage: Array,
     subsets: Array,
     mask: Array | None,
+    start: Array | None,
     l2: Array,
     tol: Array,
     max_steps: Array,
@@ -138,14 +159,41 @@ def _fit_fixed_hessian(
     *,
     capacity: int,
     history: int,
+    mesh: Mesh | None,
 ) -> SubsetFits:
-    problem, scale = make_problem(features, advantage, subsets, mask, l2, capacity)
-    root = inverse_root(mean_majoriser(problem)[None])[0]
-    num_subsets, dim = subsets.shape[0], features.shape[-1]
+    data, scale = scale_data(features, advantage, mask, l2)
+    data, scale, subsets = replicate((data, scale, subsets), mesh)
+    root = inverse_root(mean_majoriser(data, subsets)[None])[0]
+    if start is None:
+        start = jnp.zeros((subsets.shape[0], features.shape[-1]), jnp.float32)
+    fits = split_rows(
+        partial(_fit_some, capacity=capacity, history=history),
+        mesh, (subsets, start.astype(jnp.float32) * scale[None]),
+        data, scale, root, tol, max_steps, max_newton_steps,
+    )  # fmt: skip
+    return replicate(fits._replace(steps=fits.steps.max()), mesh)
+
+
+def _fit_some(
+    rows: tuple[Array, Array],
+    data: Data,
+    scale: Array,
+    root: Array,
+    tol: Array,
+    max_steps: Array,
+    max_newton_steps: Array,
+    *,
+    capacity: int,
+    history: int,
+) -> SubsetFits:
+    """The fits of the subsets in ``rows``, from where they are to start."""
+    subsets, theta = rows
+    problem = make_problem(data, subsets, capacity)
+    num_subsets, dim = theta.shape
     empty = jnp.zeros((history, num_subsets, dim), jnp.float32)
     state = _State(
-        theta=jnp.zeros((num_subsets, dim), jnp.float32),
-        margins=jnp.zeros((*features.shape[:2], capacity), jnp.float32),
+        theta=theta,
+        margins=jnp.zeros((*data.weight.shape, capacity), jnp.float32),
         loss=jnp.zeros(num_subsets, jnp.float32),
         grad=jnp.zeros((num_subsets, dim), jnp.float32),
         moves=empty,
@@ -170,7 +218,7 @@ def _fit_fixed_hessian(
         coef=theta / scale[None],
         loss=loss,
         grad_norm=jnp.linalg.norm(grad * scale[None], axis=-1),
-        steps=state.step + newton,
+        steps=jnp.broadcast_to(state.step + newton, loss.shape),
         converged=done,
     )
 
@@ -276,7 +324,7 @@ def _remember(state: _State, move: Array, change: Array, moved: Array) -> _State
 
 def _gap_bound(problem: Problem, state: _State) -> Array:
     """Bound on L_S(x) - min L_S by strong convexity, per subset."""
-    return 0.5 * (state.grad**2 / problem.ridge[None]).sum(-1)
+    return 0.5 * (state.grad**2 / problem.data.ridge[None]).sum(-1)
 
 
 def _terminate(problem: Problem, state: _State, tol: Array) -> _State:
@@ -299,12 +347,13 @@ def _fit_jaxopt(
         import jaxopt
     except ImportError as error:
         raise ImportError('solver="lbfgs" needs jaxopt: pip install "pgx_jax[bench]"') from error
-    problem, scale = make_problem(features, advantage, subsets, mask, l2, subsets.shape[0])
+    data, scale = scale_data(features, advantage, mask, l2)
+    problem = make_problem(data, subsets, subsets.shape[0])
 
     def objective(theta: Array, subset: Array, count: Array) -> Array:
-        margins = matmul(problem.signed, theta)
-        losses = (problem.weight * jax.nn.softplus(-margins)).sum(axis=1)
-        return (subset * losses).sum() / count + 0.5 * (problem.ridge * theta**2).sum()
+        margins = matmul(problem.data.signed, theta)
+        losses = (problem.data.weight * jax.nn.softplus(-margins)).sum(axis=1)
+        return (subset * losses).sum() / count + 0.5 * (problem.data.ridge * theta**2).sum()
 
     def one(subset: Array, count: Array) -> tuple[Array, Array, Array, Array]:
         limit: Any = max_steps
@@ -321,7 +370,7 @@ def _fit_jaxopt(
     theta = jnp.where(sound[:, None], theta, 0.0)
     loss = jnp.where(sound, loss, first_loss)
     grad = jnp.where(sound[:, None], grad, first_grad)
-    gap = 0.5 * (grad**2 / problem.ridge[None]).sum(-1)
+    gap = 0.5 * (grad**2 / problem.data.ridge[None]).sum(-1)
     return SubsetFits(
         coef=theta / scale[None],
         loss=loss,

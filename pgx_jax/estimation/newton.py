@@ -53,7 +53,7 @@ def newton_steps(
 
     def one(item: tuple[Array, ...]) -> tuple[Array, ...]:
         start, loss, grad, subset, count, finished = item
-        member = problem.weight * subset[:, None] / count
+        member = problem.data.weight * subset[:, None] / count
         state = _Iterate(
             start, loss, grad, jnp.zeros_like(loss), ~finished, jnp.zeros((), jnp.int32)
         )
@@ -71,18 +71,18 @@ def newton_steps(
 
 
 def _margins(problem: Problem, theta: Array) -> Array:
-    return matmul(problem.signed, theta)
+    return matmul(problem.data.signed, theta)
 
 
 def _loss(problem: Problem, member: Array, theta: Array, margins: Array) -> Array:
-    return (member * jax.nn.softplus(-margins)).sum() + 0.5 * (problem.ridge * theta**2).sum()
+    return (member * jax.nn.softplus(-margins)).sum() + 0.5 * (problem.data.ridge * theta**2).sum()
 
 
 def _evaluate(problem: Problem, member: Array, theta: Array) -> tuple[Array, Array]:
     margins = _margins(problem, theta)
     pull = member * jax.nn.sigmoid(-margins)
-    grad = problem.ridge * theta - jnp.einsum(
-        "nt,ntd->d", pull, problem.signed, precision=lax.Precision.HIGHEST
+    grad = problem.data.ridge * theta - jnp.einsum(
+        "nt,ntd->d", pull, problem.data.signed, precision=lax.Precision.HIGHEST
     )
     return _loss(problem, member, theta, margins), grad
 
@@ -100,7 +100,7 @@ def _advance(problem: Problem, member: Array, state: _Iterate, tol: Array) -> _I
         )
         return total + gram, None
 
-    hessian = lax.scan(add_task, jnp.diag(problem.ridge), (problem.signed, curvature))[0]
+    hessian = lax.scan(add_task, jnp.diag(problem.data.ridge), (problem.data.signed, curvature))[0]
     root = inverse_root(hessian[None])[0]
     half = matmul(root, state.grad)
     direction = -matmul(half, root)

@@ -10,30 +10,30 @@ from jax import Array, lax
 matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
-class Problem(NamedTuple):
-    """The data of all subsets, in scaled coordinates θ = c x."""
+class Data(NamedTuple):
+    """The transitions of all tasks, in scaled coordinates θ = c x."""
 
     signed: Array  # [n, T, d]: y g̃ / c
     weight: Array  # [n, T]: |A|, 0 where masked
+    num_valid: Array  # [n]: valid transitions of a task
+    seen: Array  # bool[n, d]: columns that are not zero throughout the task
+    ridge: Array  # [d]: l2 / c²
+
+
+class Problem(NamedTuple):
+    """Some subsets of the tasks over their data."""
+
+    data: Data
+    subsets: Array  # bool[m, n]
     subset_of: Array  # int[n, capacity]: subsets that hold the task, padded with m
     num_valid: Array  # [m]: |D_S|
-    ridge: Array  # [d]: l2 / c²
-    subsets: Array  # bool[m, n]
     seen: Array  # bool[m, d]: columns that are not zero throughout the subset
 
 
-def make_problem(
-    features: Array,
-    advantage: Array,
-    subsets: Array,
-    mask: Array | None,
-    l2: Array,
-    capacity: int,
-) -> tuple[Problem, Array]:
-    """The problem in scaled coordinates, and the scale c[d] with θ = c x.
-
-    ``capacity`` is the largest number of subsets that hold one task.
-    """
+def scale_data(
+    features: Array, advantage: Array, mask: Array | None, l2: Array
+) -> tuple[Data, Array]:
+    """The data in scaled coordinates, and the scale c[d] with θ = c x."""
     features, advantage = features.astype(jnp.float32), advantage.astype(jnp.float32)
     valid = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
     weight = jnp.where(valid, jnp.abs(advantage), 0.0)
@@ -45,18 +45,28 @@ def make_problem(
         jnp.einsum("nt,ntd->d", weight, (signed / largest[None, None]) ** 2) / weight.sum()
     )
     scale = largest * jnp.where(spread > 0, spread, 1.0)
-    _, subset_of = lax.top_k(subsets.T.astype(jnp.int8), capacity)
-    held = jnp.take_along_axis(subsets.T, subset_of, axis=1)
-    problem = Problem(
+    data = Data(
         signed=signed / scale[None, None],
         weight=weight,
-        subset_of=jnp.where(held, subset_of, subsets.shape[0]),
-        num_valid=matmul(subsets.astype(jnp.float32), valid.sum(axis=1).astype(jnp.float32)),
+        num_valid=valid.sum(axis=1).astype(jnp.float32),
+        seen=(signed != 0).any(axis=1),
         ridge=(l2 / scale**2).astype(jnp.float32),
-        subsets=subsets,
-        seen=matmul(subsets.astype(jnp.float32), (signed != 0).any(axis=1).astype(jnp.float32)) > 0,
     )
-    return problem, scale
+    return data, scale
+
+
+def make_problem(data: Data, subsets: Array, capacity: int) -> Problem:
+    """The fits of ``subsets``; ``capacity`` is the most of them that hold one task."""
+    _, subset_of = lax.top_k(subsets.T.astype(jnp.int8), capacity)
+    held = jnp.take_along_axis(subsets.T, subset_of, axis=1)
+    member = subsets.astype(jnp.float32)
+    return Problem(
+        data=data,
+        subsets=subsets,
+        subset_of=jnp.where(held, subset_of, subsets.shape[0]),
+        num_valid=matmul(member, data.num_valid),
+        seen=matmul(member, data.seen.astype(jnp.float32)) > 0,
+    )
 
 
 def gather(problem: Problem, values: Array) -> Array:
@@ -73,14 +83,14 @@ def scatter_add(problem: Problem, values: Array) -> Array:
 def margins_of(problem: Problem, theta: Array) -> Array:
     """Y g̃·x of every transition under each subset that holds its task, [n, T, capacity]."""
     return lax.map(
-        lambda task: matmul(task[0], task[1].T), (problem.signed, gather(problem, theta))
+        lambda task: matmul(task[0], task[1].T), (problem.data.signed, gather(problem, theta))
     )
 
 
 def loss_of(problem: Problem, theta: Array, margins: Array) -> Array:
     """L_S per subset, [m]."""
-    data = jnp.einsum("nt,ntc->nc", problem.weight, jax.nn.softplus(-margins))
-    ridge = 0.5 * (problem.ridge[None] * theta**2).sum(axis=-1)
+    data = jnp.einsum("nt,ntc->nc", problem.data.weight, jax.nn.softplus(-margins))
+    ridge = 0.5 * (problem.data.ridge[None] * theta**2).sum(axis=-1)
     return scatter_add(problem, data) / problem.num_valid + ridge
 
 
@@ -88,9 +98,11 @@ def gradient_of(problem: Problem, theta: Array, margins: Array) -> Array:
     """Gradient of L_S in the scaled coordinates per subset, [m, d]."""
     parts = lax.map(
         lambda task: matmul((task[1][:, None] * jax.nn.sigmoid(-task[2])).T, task[0]),
-        (problem.signed, problem.weight, margins),
+        (problem.data.signed, problem.data.weight, margins),
     )
-    return -scatter_add(problem, parts) / problem.num_valid[:, None] + problem.ridge[None] * theta
+    return (
+        -scatter_add(problem, parts) / problem.num_valid[:, None] + problem.data.ridge[None] * theta
+    )
 
 
 def inverse_root(matrices: Array) -> Array:
@@ -126,13 +138,14 @@ def inverse_root(matrices: Array) -> Array:
     return lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True) * unit[:, None]
 
 
-def mean_majoriser(problem: Problem) -> Array:
+def mean_majoriser(data: Data, subsets: Array) -> Array:
     """Mean over the subsets of B_S = (1/4|D_S|) Σ_i G_iᵀ diag(w) G_i + ridge, [d, d]."""
-    share = (problem.subsets / (4 * problem.num_valid[:, None])).mean(axis=0)
-    root = jnp.sqrt(share[:, None] * problem.weight)
+    num_valid = matmul(subsets.astype(jnp.float32), data.num_valid)
+    share = (subsets / (4 * num_valid[:, None])).mean(axis=0)
+    root = jnp.sqrt(share[:, None] * data.weight)
 
     def add_task(total: Array, task: tuple[Array, Array]) -> tuple[Array, None]:
         scaled = task[0] * task[1][:, None]
         return total + matmul(scaled.T, scaled), None
 
-    return lax.scan(add_task, jnp.diag(problem.ridge), (problem.signed, root))[0]
+    return lax.scan(add_task, jnp.diag(data.ridge), (data.signed, root))[0]
