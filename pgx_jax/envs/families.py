@@ -51,7 +51,7 @@ FAMILIES: dict[str, FamilyEntry] = {
         "highway",
         "highway",
         "highway-fast-v0 with varied traffic, lanes and conflicting reward weights",
-        ("envpool", "highway-env"),
+        ("envpool", "highway-env", "highway-env-async"),
     ),
     "metaworld-mt10": FamilyEntry(
         "pgx_jax.envs.metaworld",
