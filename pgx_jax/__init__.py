@@ -7,14 +7,17 @@ if TYPE_CHECKING:
     from pgx_jax.estimation import (
         GaussianProjection,
         balanced_subsets,
+        completed_affinity,
         fit_subsets,
         gaussian_projection,
         gradient_features,
         normalise_features,
         perturbed_params,
         random_subsets,
+        schoenheim_bound,
         score_subsets,
         standardise_advantage,
+        subset_coverage,
         task_affinity,
     )
     from pgx_jax.grouping import cluster_tasks, gradient_similarity_grouping, random_grouping
@@ -32,6 +35,7 @@ __all__ = [
     "__version__",
     "balanced_subsets",
     "cluster_tasks",
+    "completed_affinity",
     "fit_subsets",
     "gaussian_projection",
     "gradient_features",
@@ -41,8 +45,10 @@ __all__ = [
     "perturbed_params",
     "random_grouping",
     "random_subsets",
+    "schoenheim_bound",
     "score_subsets",
     "standardise_advantage",
+    "subset_coverage",
     "task_affinity",
 ]
 

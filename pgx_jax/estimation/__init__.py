@@ -1,6 +1,7 @@
 """From transitions to a task-affinity matrix, in JAX alone."""
 
 from pgx_jax.estimation.affinity import standardise_scores, task_affinity
+from pgx_jax.estimation.completion import CompletedAffinity, completed_affinity
 from pgx_jax.estimation.coverings import schoenheim_bound
 from pgx_jax.estimation.gradients import (
     gradient_features,
@@ -18,8 +19,10 @@ from pgx_jax.estimation.scores import (
 from pgx_jax.estimation.subsets import balanced_subsets, random_subsets, subset_coverage
 
 __all__ = [
+    "CompletedAffinity",
     "GaussianProjection",
     "balanced_subsets",
+    "completed_affinity",
     "fit_subsets",
     "gaussian_projection",
     "gradient_features",
