@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from pgx_jax.estimation import (
         GaussianProjection,
         balanced_subsets,
+        completed_affinity,
         fit_subset_path,
         fit_subsets,
         gaussian_projection,
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
         normalise_features,
         perturbed_params,
         random_subsets,
+        schoenheim_bound,
         score_subsets,
         standardise_advantage,
+        subset_coverage,
         task_affinity,
     )
     from pgx_jax.grouping import cluster_tasks, gradient_similarity_grouping, random_grouping
@@ -33,6 +36,7 @@ __all__ = [
     "__version__",
     "balanced_subsets",
     "cluster_tasks",
+    "completed_affinity",
     "fit_subset_path",
     "fit_subsets",
     "gaussian_projection",
@@ -43,8 +47,10 @@ __all__ = [
     "perturbed_params",
     "random_grouping",
     "random_subsets",
+    "schoenheim_bound",
     "score_subsets",
     "standardise_advantage",
+    "subset_coverage",
     "task_affinity",
 ]
 

@@ -63,7 +63,8 @@ class Grouping(NamedTuple):
         objective: Σ_g (1/|g|) Σ_{i,j ∈ g} U_ij, less λk where a penalty λ was given; in the
             units of the affinity, whose diagonal counts as its mean off-diagonal entry.
         upper_bound: proven bound on ``objective`` over all partitions of the same kind.
-        status: solver status ("optimal", "optimal_inaccurate", "failed", ...); the bound holds
+        status: solver status and the solver ("optimal (CLARABEL)", "optimal_inaccurate (ADMM)",
+            "failed: SolverError (SCS)"; "optimal" alone where none had to run); the bound holds
             whatever it says.
         selection: for automatic k, the held-out error of each candidate {k: error}; else None.
     """

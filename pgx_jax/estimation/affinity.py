@@ -20,6 +20,8 @@ from jax import Array
 from pgx_jax.estimation import checks
 
 REDUCTIONS = ("pair", "subset", "additive")
+# Tasks are regressed together as long as their data hold no more numbers than this.
+MOST_NUMBERS = 10**7
 
 
 def task_affinity(
@@ -42,7 +44,7 @@ def task_affinity(
         standardise: bring every task's scores to mean 0, deviation 1 over its subsets first,
             because returns of different tasks have different units.
         reduce: which of the three. "additive" has the least noise where every task is in more
-            than n subsets.
+            than n subsets; where pairs are seen once, see ``completed_affinity``.
 
     Returns:
         float[n, n], symmetric. The diagonal averages over all the subsets that hold the task; for
@@ -65,7 +67,14 @@ def task_affinity(
         raise ValueError(f"reduce is {reduce!r}; it must be one of {', '.join(REDUCTIONS)}")
     if checks.is_concrete(scores, subsets):
         _check_values(np.asarray(scores), np.asarray(subsets))
-    return _task_affinity(scores, subsets, standardise=standardise, reduce=reduce)
+    capacity = subsets.shape[0]
+    if reduce == "additive" and checks.is_concrete(subsets):
+        # Rounded up, so that another draw of the same design seldom recompiles.
+        most = int(np.asarray(subsets).sum(axis=0).max())
+        capacity = min(-(-most // 16) * 16, capacity)
+    return _task_affinity(
+        scores, subsets, standardise=standardise, reduce=reduce, capacity=capacity
+    )
 
 
 def standardise_scores(scores: Array, subsets: Array) -> Array:
@@ -87,14 +96,20 @@ def standardise_scores(scores: Array, subsets: Array) -> Array:
     return jnp.where(deviation > tiny, centred / jnp.maximum(deviation, tiny), 0.0)
 
 
-@partial(jax.jit, static_argnames=("standardise", "reduce"))
-def _task_affinity(scores: Array, subsets: Array, *, standardise: bool, reduce: str) -> Array:
+@partial(jax.jit, static_argnames=("standardise", "reduce", "capacity"))
+def _task_affinity(
+    scores: Array, subsets: Array, *, standardise: bool, reduce: str, capacity: int
+) -> Array:
     member = subsets.astype(scores.dtype)
     kept = standardise_scores(scores, subsets) if standardise else jnp.where(subsets, scores, 0.0)
     matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     counts = matmul(member.T, member)
     if reduce == "additive":
-        effects = jax.vmap(_effects, in_axes=(1, 1, None))(kept, member, member)
+        effects = jax.lax.map(
+            lambda task: _effects(task[0], task[1], member, capacity),
+            (kept.T, member.T),
+            batch_size=max(1, MOST_NUMBERS // (capacity * member.shape[1])),
+        )
         return jnp.where(counts > 0, (effects + effects.T) / 2, jnp.nan)
     if reduce == "pair":
         one_sided = matmul(kept.T, member)
@@ -105,12 +120,18 @@ def _task_affinity(scores: Array, subsets: Array, *, standardise: bool, reduce: 
     return total / counts
 
 
-def _effects(scores: Array, held: Array, member: Array) -> Array:
+def _effects(scores: Array, held: Array, member: Array, capacity: int) -> Array:
     """Effect of each task on the scores [m] of one task, over the subsets that hold it; [n]."""
-    count = jnp.maximum(held.sum(), 1)
-    centred = held[:, None] * (member - (held @ member / count)[None, :])
-    response = held * (scores - (held @ scores) / count)
     matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    used, rows = jax.lax.top_k(held, capacity)
+    count = jnp.maximum(used.sum(), 1)
+    partners = member[rows]
+    centred = used[:, None] * (partners - matmul(used, partners)[None, :] / count)
+    response = used * (scores[rows] - (used @ scores[rows]) / count)
+    # (AᵀA + I)⁻¹ Aᵀ = Aᵀ (AAᵀ + I)⁻¹: whichever of the two systems is smaller.
+    if capacity < member.shape[1]:
+        gram = matmul(centred, centred.T) + jnp.eye(capacity, dtype=member.dtype)
+        return matmul(centred.T, jnp.linalg.solve(gram, response))
     gram = matmul(centred.T, centred) + jnp.eye(member.shape[1], dtype=member.dtype)
     return jnp.linalg.solve(gram, matmul(centred.T, response))
 
@@ -123,12 +144,13 @@ def _check_values(scores: np.ndarray, subsets: np.ndarray) -> None:
             f"the score of task {task} in subset {subset} is NaN or infinite "
             f"({len(broken)} such scores); repair the scores before averaging"
         )
-    counts = subsets.astype(int).T @ subsets.astype(int)
+    member = subsets.astype(np.float32)
+    counts = member.T @ member
     never = np.argwhere(np.triu(counts == 0))
     if never.size:
         pairs = ", ".join(f"({i}, {j})" for i, j in never[:8])
         raise ValueError(
             f"{len(never)} pairs of tasks are in no subset together, so their affinity is "
             f"unknown: {pairs}{', ...' if len(never) > 8 else ''}; draw more or larger subsets, "
-            "or use balanced_subsets"
+            "use balanced_subsets, or complete them from the other pairs with completed_affinity"
         )

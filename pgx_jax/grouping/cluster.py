@@ -15,7 +15,12 @@ from pgx_jax.grouping.partitions import (
     partition_objective,
 )
 from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
-from pgx_jax.grouping.sdp import choose_solver, import_cvxpy, relaxation_bound, solve_relaxation
+from pgx_jax.grouping.sdp import (
+    CVXPY_SOLVERS,
+    choose_solver,
+    relaxation_bound,
+    solve_relaxation,
+)
 from pgx_jax.grouping.selection import check_max_groups, check_scores, select_num_groups
 from pgx_jax.types import Grouping
 
@@ -51,16 +56,16 @@ def cluster_tasks(
         scores: float[m, n], f_i(S); needed for automatic k only, else ignored. Read only where
             ``subsets`` is True.
         subsets: bool[m, n], membership; needed for automatic k only, else ignored.
-        solver: "CLARABEL", "SCS", or None: the first up to 50 tasks, the second beyond, where
-            the first takes minutes. The bound is valid with either.
+        solver: "CLARABEL", "SCS", "ADMM", or None: the first up to 50 tasks, the third beyond,
+            where the others take minutes. The bound is valid with each.
         max_groups: largest k tried by the automatic choice, else ignored; n-1 by default.
         seed: of the random starts and of the automatic choice's splits.
 
     Returns:
         Grouping: labels int[n] numbered by first appearance, exactly k of them; objective and
-        upper bound in the units of the affinity; the solver's status; for automatic k the
-        held-out errors. For k = 1, k = n and constant affinities the bound equals the objective,
-        and no solver runs.
+        upper bound in the units of the affinity; the solver's status and name, as in "optimal
+        (CLARABEL)"; for automatic k the held-out errors. For k = 1, k = n and constant affinities
+        the bound equals the objective, and no solver runs.
 
     Raises:
         ValueError: an affinity that is not square or not finite (naming the pairs), k outside
@@ -112,18 +117,31 @@ def _cluster_normalised(
     # errors, and so the result, follow the tasks when these are renumbered.
     order = canonical_order(values)
     ordered = values[np.ix_(order, order)]
-    import_cvxpy()
-    relaxation = solve_relaxation(ordered, num_groups, penalty, solver=solver)
-    if penalty is None:
-        assert num_groups is not None
-        found = round_to_groups(ordered, num_groups, relaxation.solution, seed=seed)
-    else:
-        found = round_with_penalty(ordered, penalty, relaxation.solution, seed=seed)
+    rounded = None if solver in CVXPY_SOLVERS else _rounded(ordered, num_groups, penalty, seed)
+    relaxation = solve_relaxation(ordered, num_groups, penalty, solver=solver, labels=rounded)
+    found = _rounded(ordered, num_groups, penalty, seed, relaxation.solution)
+    if rounded is not None and _objective(ordered, rounded, penalty) > _objective(
+        ordered, found, penalty
+    ):
+        found = rounded
     objective = _objective(ordered, found, penalty)
     bound = relaxation_bound(ordered, relaxation.dual, num_groups, penalty)
     labels = np.empty(num_tasks, dtype=np.int64)
     labels[order] = found
     return _Solved(canonical_labels(labels), objective, max(bound, objective), relaxation.status)
+
+
+def _rounded(
+    values: np.ndarray,
+    num_groups: int | None,
+    penalty: float | None,
+    seed: int,
+    solution: np.ndarray | None = None,
+) -> np.ndarray:
+    if num_groups is not None:
+        return round_to_groups(values, num_groups, solution, seed=seed)
+    assert penalty is not None
+    return round_with_penalty(values, penalty, solution, seed=seed)
 
 
 def _exact(values: np.ndarray, labels: np.ndarray, penalty: float | None) -> _Solved:

@@ -4,6 +4,9 @@ import numpy as np
 
 # Gains below this share of the affinity's largest entry are rounding errors, not improvements.
 SMALLEST_GAIN = 1e-10
+# Beyond so many tasks the starts are improved one after another, sums being kept up to date: a
+# step then costs n k instead of n² k, and no array has s n² entries.
+LARGEST_BATCHED = 100
 
 
 def objectives(affinity: np.ndarray, labels: np.ndarray, num_groups: int) -> np.ndarray:
@@ -51,9 +54,14 @@ def improve(
     if num_groups in (1, num_tasks):
         return labels
     smallest = SMALLEST_GAIN * max(float(np.abs(affinity).max()), np.finfo(np.float64).tiny)
+    limit = 10 * num_tasks if max_steps is None else max_steps
+    if num_tasks > LARGEST_BATCHED:
+        return np.stack(
+            [_improve_one(affinity, row, num_groups, smallest, limit) for row in labels]
+        )
     groups = np.arange(num_groups)
     active = np.arange(len(labels))
-    for _ in range(10 * num_tasks if max_steps is None else max_steps):
+    for _ in range(limit):
         current = labels[active]
         member = (current[:, :, None] == groups).astype(np.float64)
         sums = affinity @ member
@@ -81,6 +89,47 @@ def improve(
             active = active[keep]
         if not len(active):
             break
+    return labels
+
+
+def _improve_one(
+    affinity: np.ndarray, labels: np.ndarray, num_groups: int, smallest: float, max_steps: int
+) -> np.ndarray:
+    """The same search from one partition, every step updating two columns of sums."""
+    every = np.arange(len(labels))
+    member = (labels[:, None] == np.arange(num_groups)).astype(np.float64)
+    size = member.sum(axis=0)
+    sums = affinity @ member
+    within = np.sum(member * sums, axis=0)
+    join = (within + 2 * sums) / (size + 1) - within / size
+    for _ in range(max_steps):
+        own = sums[every, labels]
+        left = np.maximum(size - 1, 1)
+        leave = (within[labels] - 2 * own) / left[labels] - (within / size)[labels]
+        leave[size[labels] < 2] = -np.inf
+        join[every, labels] = -np.inf
+        gain = leave[:, None] + join
+        task, target = divmod(int(gain.argmax()), num_groups)
+        changes = [(task, labels[task], target)]
+        if gain[task, target] <= smallest:
+            gain = _swap_gains(affinity, labels[None], sums[None], size[None], own[None])[0]
+            first, second = divmod(int(gain.argmax()), len(labels))
+            if gain[first, second] <= smallest:
+                break
+            changes = [(first, labels[first], labels[second])]
+            changes.append((second, labels[second], labels[first]))
+        for moved, source, target in changes:
+            within[source] -= 2 * sums[moved, source]
+            within[target] += 2 * sums[moved, target]
+            size[source] -= 1
+            size[target] += 1
+            sums[:, source] -= affinity[:, moved]
+            sums[:, target] += affinity[:, moved]
+            labels[moved] = target
+        both = [changes[0][1], changes[0][2]]
+        join[:, both] = (within[both] + 2 * sums[:, both]) / (size[both] + 1) - (
+            within[both] / size[both]
+        )
     return labels
 
 

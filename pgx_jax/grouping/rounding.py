@@ -8,7 +8,11 @@ from pgx_jax.grouping.local_search import improve, objectives
 from pgx_jax.grouping.partitions import canonical_labels, canonical_order
 
 NUM_RANDOM_STARTS = 64
+# Random starts seldom win where there are many tasks, and each costs n moves.
+NUM_RANDOM_STARTS_LARGE = 4
 NUM_SEEDED_STARTS = 6
+NUM_SEEDED_STARTS_LARGE = 2
+LARGE_PROBLEM = 100
 # Up to here every number of groups is tried under a penalty; beyond, the promising ones.
 SMALL_PROBLEM = 20
 NUM_CANDIDATES = 7
@@ -20,7 +24,7 @@ def round_to_groups(
     solution: np.ndarray | None = None,
     *,
     seed: int = 0,
-    num_random: int = NUM_RANDOM_STARTS,
+    num_random: int | None = None,
 ) -> np.ndarray:
     """Finds a good partition into exactly k groups.
 
@@ -35,7 +39,7 @@ def round_to_groups(
         num_groups: k in 1..n.
         solution: float[n, n], X of the relaxation, or None to do without it.
         seed: of the random starts.
-        num_random: how many random starts, ≥ 0.
+        num_random: how many random starts, ≥ 0; None means 64, or 4 beyond 100 tasks.
 
     Returns:
         int64[n], canonical labels in 0..k-1.
@@ -49,7 +53,7 @@ def round_to_each(
     solution: np.ndarray | None = None,
     *,
     seed: int = 0,
-    num_random: int = NUM_RANDOM_STARTS,
+    num_random: int | None = None,
 ) -> list[np.ndarray]:
     """Finds good partitions for several numbers of groups, sharing what they have in common.
 
@@ -64,6 +68,8 @@ def round_to_each(
         For each k what ``round_to_groups`` returns.
     """
     num_tasks = len(affinity)
+    if num_random is None:
+        num_random = NUM_RANDOM_STARTS if num_tasks <= LARGE_PROBLEM else NUM_RANDOM_STARTS_LARGE
     order = canonical_order(affinity)
     affinity = affinity[np.ix_(order, order)]
     paths = [merge_path(affinity)]
@@ -136,27 +142,63 @@ def merge_path(affinity: np.ndarray) -> np.ndarray:
     Returns:
         int64[n, n]: row k-1 holds the labels, in 0..k-1, of the partition into k groups.
     """
+    return _merge(affinity)[0]
+
+
+def _merge(affinity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The path of greedy merges, and the objective of each partition on it; [n, n] and [n]."""
     num_tasks = len(affinity)
     between = np.array(affinity, dtype=np.float64)
     size = np.ones(num_tasks)
     labels = np.arange(num_tasks)
     path = np.empty((num_tasks, num_tasks), dtype=np.int64)
     path[-1] = labels
-    pairs = np.triu(np.ones((num_tasks, num_tasks), dtype=bool), 1)
-    for num_groups in range(num_tasks - 1, 0, -1):
+    values = np.empty(num_tasks)
+    values[-1] = np.trace(between)
+    alive = np.ones(num_tasks, dtype=bool)
+    # The best partner of every group among those numbered after it; a merge changes few of them.
+    best_gain, partner = np.full(num_tasks, -np.inf), np.zeros(num_tasks, dtype=np.int64)
+
+    def gains(groups: np.ndarray, others: np.ndarray) -> np.ndarray:
         within = between.diagonal()
         ratio = within / size
-        union = (within[:, None] + within + 2 * between) / (size[:, None] + size)
-        gain = np.where(pairs, union - ratio[:, None] - ratio, -np.inf)
-        first, second = divmod(int(gain.argmax()), num_tasks)
+        rows = np.ix_(groups, others)
+        union = (within[groups, None] + within[others] + 2 * between[rows]) / (
+            size[groups, None] + size[others]
+        )
+        return union - ratio[groups, None] - ratio[others]
+
+    def look(groups: np.ndarray) -> None:
+        every = np.arange(num_tasks)
+        gain = gains(groups, every)
+        gain[(groups[:, None] >= every) | ~alive] = -np.inf
+        partner[groups] = gain.argmax(axis=1)
+        best_gain[groups] = gain[np.arange(len(groups)), partner[groups]]
+
+    look(np.arange(num_tasks))
+    for num_groups in range(num_tasks - 1, 0, -1):
+        first = int(best_gain.argmax())
+        second = int(partner[first])
+        values[num_groups - 1] = values[num_groups] + best_gain[first]
         between[first] += between[second]
         between[:, first] += between[:, second]
         size[first] += size[second]
         # The merged group keeps its first number; the other number is never used again.
-        pairs[second] = pairs[:, second] = False
+        alive[second] = False
+        best_gain[second] = -np.inf
+        earlier = np.flatnonzero(alive[:first])
+        gain = gains(earlier, np.array([first]))[:, 0]
+        better = (gain > best_gain[earlier]) | (
+            (gain == best_gain[earlier]) & (first < partner[earlier])
+        )
+        stale = alive & ((partner == first) | (partner == second))
+        best_gain[earlier[better]], partner[earlier[better]] = gain[better], first
+        stale[earlier[better]] = False
+        stale[first] = True
+        look(np.flatnonzero(stale))
         labels = np.where(labels == second, first, labels)
         path[num_groups - 1] = canonical_labels(labels)
-    return path
+    return path, values
 
 
 def farthest_first(points: np.ndarray, num_groups: int) -> np.ndarray:
@@ -167,13 +209,14 @@ def farthest_first(points: np.ndarray, num_groups: int) -> np.ndarray:
         num_groups: k in 1..n.
 
     Returns:
-        int64[s, n] in 0..k-1, one grouping for each of up to six first centres spread over the
-        points; no group is empty.
+        int64[s, n] in 0..k-1, one grouping for each of up to six first centres (two beyond 100
+        tasks) spread over the points; no group is empty.
     """
     num_tasks = len(points)
     squares = np.sum(points**2, axis=1)
     distance = np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0.0)
-    first = np.unique(np.linspace(0, num_tasks - 1, min(num_tasks, NUM_SEEDED_STARTS)).astype(int))
+    seeds = NUM_SEEDED_STARTS if num_tasks <= LARGE_PROBLEM else NUM_SEEDED_STARTS_LARGE
+    first = np.unique(np.linspace(0, num_tasks - 1, min(num_tasks, seeds)).astype(int))
     labels = np.empty((len(first), num_tasks), dtype=np.int64)
     for row, centre in enumerate(first):
         centres = [centre]
@@ -195,13 +238,7 @@ def _candidate_sizes(
     if num_tasks <= SMALL_PROBLEM:
         return list(range(1, num_tasks + 1))
     order = canonical_order(affinity)
-    sorted_affinity = affinity[np.ix_(order, order)]
-    values = np.array(
-        [
-            objectives(sorted_affinity, labels[None], size)[0] - penalty * size
-            for size, labels in enumerate(merge_path(sorted_affinity), start=1)
-        ]
-    )
+    values = _merge(affinity[np.ix_(order, order)])[1] - penalty * np.arange(1, num_tasks + 1)
     candidates = set((np.argsort(-values, kind="stable")[:NUM_CANDIDATES] + 1).tolist())
     best = int(values.argmax()) + 1
     candidates |= {best - 2, best - 1, best + 1, best + 2, 1, num_tasks}

@@ -8,7 +8,8 @@ Differences from the paper (PolicyGradEx, arXiv 2511.12779, the clustering step)
    leaves it open, and changing it by c is the same as changing λ by -c.
 2. Besides the penalised form (maximise ⟨U, X⟩ - λ tr X) there is the form with exactly k groups
    (tr X = k, no penalty).
-3. The solver is named, its status is checked and reported.
+3. The solver is named, its status is checked and reported. Beyond 50 tasks it is an iteration of
+   ours (``first_order.py``), because a step of an interior-point method costs about n^6 here.
 4. The bound does not use the solver's optimal value. It is recomputed from the dual matrix of
    X ≥ 0 by one eigenvalue decomposition, so it is valid at any solver accuracy; it also uses that
    the eigenvalues of X are at most 1.
@@ -21,7 +22,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-SOLVERS = ("CLARABEL", "SCS")
+from pgx_jax.grouping.first_order import dual_bound, solve_by_splitting
+from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
+
+CVXPY_SOLVERS = ("CLARABEL", "SCS")
+# The last is in ``first_order.py``.
+SOLVERS = (*CVXPY_SOLVERS, "ADMM")
 # An interior-point step costs about n^6 here, a first-order step n^3: they cross near here.
 LARGEST_INTERIOR_POINT = 50
 
@@ -32,7 +38,8 @@ class Relaxation(NamedTuple):
     Attributes:
         solution: float[n, n], X, symmetric; None where the solver failed.
         dual: float[n, n], N ≥ 0, symmetric: multipliers of X ≥ 0; zero where the solver failed.
-        status: "optimal", "optimal_inaccurate", or "failed" and the reason.
+        status: "optimal", "optimal_inaccurate", or "failed" and the reason; and, in brackets, the
+            solver, as in "optimal (CLARABEL)".
     """
 
     solution: np.ndarray | None
@@ -46,6 +53,7 @@ def solve_relaxation(
     penalty: float | None = None,
     *,
     solver: str | None = None,
+    labels: np.ndarray | None = None,
 ) -> Relaxation:
     """Solves the semidefinite relaxation of grouping.
 
@@ -56,15 +64,17 @@ def solve_relaxation(
         affinity: float[n, n], U, symmetric and finite; best normalised.
         num_groups: k in 1..n. Exactly one of ``num_groups`` and ``penalty`` is given.
         penalty: λ, finite.
-        solver: "CLARABEL" (accurate; minutes at n = 100), "SCS" (fast), or None: the first up to
-            50 tasks, the second beyond.
+        solver: "CLARABEL" (accurate; minutes at n = 100), "SCS" (faster), "ADMM" (without cvxpy;
+            a minute at n = 1000), or None: the first up to 50 tasks, the third beyond.
+        labels: int[n] in 0..k-1, a good partition for "ADMM" to start from; None makes one by
+            rounding without the relaxation. The others ignore it.
 
     Returns:
         X, the multipliers N of X ≥ 0, and the status. A failing solver does not raise.
 
     Raises:
         ValueError: not exactly one of k and λ, or an unknown solver.
-        ImportError: cvxpy is not installed.
+        ImportError: cvxpy is needed and is not installed.
 
     Reference: PolicyGradEx (arXiv 2511.12779), the SDP of the clustering step; for fixed k this is
     the relaxation of k-means by Peng and Wei (2007).
@@ -72,11 +82,40 @@ def solve_relaxation(
     _check_kind(num_groups, penalty)
     num_tasks = len(affinity)
     solver = choose_solver(solver, num_tasks)
-    cp = import_cvxpy()
-    zero = np.zeros((num_tasks, num_tasks))
     if num_tasks == 1:
-        return Relaxation(np.ones((1, 1)), zero, "optimal")
+        return Relaxation(np.ones((1, 1)), np.zeros((1, 1)), "optimal")
+    if solver == "ADMM":
+        found = _by_splitting(affinity, num_groups, penalty, labels)
+    else:
+        found = _by_cvxpy(affinity, num_groups, penalty, solver)
+    return found._replace(status=f"{found.status} ({solver})")
 
+
+def _by_splitting(
+    affinity: np.ndarray,
+    num_groups: int | None,
+    penalty: float | None,
+    labels: np.ndarray | None,
+) -> Relaxation:
+    if labels is None and num_groups is not None:
+        labels = round_to_groups(affinity, num_groups)
+    elif labels is None:
+        assert penalty is not None
+        labels = round_with_penalty(affinity, penalty)
+    try:
+        found = solve_by_splitting(affinity, labels, num_groups, penalty)
+    except (np.linalg.LinAlgError, ArithmeticError) as error:
+        return Relaxation(None, np.zeros_like(affinity), f"failed: {type(error).__name__}")
+    status = "optimal" if found.converged else "optimal_inaccurate"
+    return Relaxation(found.solution, found.dual, status)
+
+
+def _by_cvxpy(
+    affinity: np.ndarray, num_groups: int | None, penalty: float | None, solver: str
+) -> Relaxation:
+    cp = import_cvxpy()
+    num_tasks = len(affinity)
+    zero = np.zeros((num_tasks, num_tasks))
     matrix = cp.Variable((num_tasks, num_tasks), symmetric=True)
     # The diagonal is non-negative by X ⪰ 0, and the lower triangle mirrors the upper one.
     upper = np.triu_indices(num_tasks, 1)
@@ -153,17 +192,17 @@ def choose_solver(solver: str | None, num_tasks: int) -> str:
     """Returns the name of the solver to use.
 
     Args:
-        solver: a name from ``SOLVERS``, or None to choose by size.
+        solver: a name from ``SOLVERS``, or None to choose by the number of tasks.
         num_tasks: n.
 
     Returns:
-        "CLARABEL" or "SCS".
+        "CLARABEL", "SCS" or "ADMM".
 
     Raises:
         ValueError: an unknown name.
     """
     if solver is None:
-        return "CLARABEL" if num_tasks <= LARGEST_INTERIOR_POINT else "SCS"
+        return "CLARABEL" if num_tasks <= LARGEST_INTERIOR_POINT else "ADMM"
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, or None; got {solver!r}.")
     return solver
@@ -190,24 +229,8 @@ def import_cvxpy() -> ModuleType:
 
 def _bound(matrix: np.ndarray, num_groups: int | None, penalty: float | None) -> float:
     num_tasks = len(matrix)
-    # Dropping the first column of this Householder reflection, which maps e_1 to 1/√n, leaves an
-    # orthonormal basis of the space orthogonal to 1.
-    normal = np.full(num_tasks, -1.0 / np.sqrt(num_tasks))
-    normal[0] += 1.0
-    length = float(normal @ normal)
-    reflection = np.eye(num_tasks)
-    if length > 0.0:
-        reflection -= (2.0 / length) * np.outer(normal, normal)
-    basis = reflection[:, 1:]
-    eigenvalues = np.linalg.eigvalsh(basis.T @ matrix @ basis)[::-1]
-    constant = float(matrix.sum()) / num_tasks
-    if num_groups is not None:
-        bound = constant + float(eigenvalues[: num_groups - 1].sum())
-        size = num_groups
-    else:
-        assert penalty is not None
-        bound = constant - penalty + float(np.maximum(eigenvalues - penalty, 0.0).sum())
-        size = num_tasks
+    bound = dual_bound(matrix, num_groups, penalty)
+    size = num_tasks if num_groups is None else num_groups
     scale = float(np.linalg.norm(matrix)) + abs(bound) + abs(penalty or 0.0)
     return bound + 4.0 * num_tasks * size * float(np.finfo(np.float64).eps) * scale
 

@@ -7,12 +7,16 @@ from pgx_jax.grouping.rounding import round_to_each
 
 NUM_FOLDS = 5
 NUM_REPEATS = 4
+# Many tasks have many scores to judge by, and every fold takes its time.
+NUM_REPEATS_LARGE = 1
+LARGE_PROBLEM = 100
 # Fewer distinct subsets than this leave nothing to learn from once some are held out.
 FEWEST_SUBSETS = 4
 # Beyond this many groups the search is slow and, at usual numbers of subsets, hopeless.
 LARGEST_DEFAULT = 20
 # The local search seldom needs more, and it runs in every fold for every k.
 NUM_RANDOM_STARTS = 8
+NUM_RANDOM_STARTS_LARGE = 1
 # Below this the predictions do not vary, as when all tasks are in one group.
 TINY = 1e-12
 
@@ -23,7 +27,7 @@ def select_num_groups(
     *,
     max_groups: int | None = None,
     num_folds: int = NUM_FOLDS,
-    num_repeats: int = NUM_REPEATS,
+    num_repeats: int | None = None,
     seed: int = 0,
 ) -> tuple[int, dict[int, float]]:
     """Chooses the number of groups by cross-validation over subsets.
@@ -47,7 +51,7 @@ def select_num_groups(
         subsets: bool[m, n], membership.
         max_groups: largest k to try, ≥ 1; never more than n-1 are tried. None means 20.
         num_folds: folds, ≥ 2; at most one a distinct subset. Equal subsets share a fold.
-        num_repeats: how often the folds are redrawn, ≥ 1.
+        num_repeats: how often the folds are redrawn, ≥ 1; None means 4, or 1 beyond 100 tasks.
         seed: of the folds and of the clustering's random starts.
 
     Returns:
@@ -63,6 +67,9 @@ def select_num_groups(
     scores, subsets = check_scores(scores, subsets)
     num_tasks = scores.shape[1]
     check_max_groups(max_groups, num_tasks)
+    large = num_tasks > LARGE_PROBLEM
+    if num_repeats is None:
+        num_repeats = NUM_REPEATS_LARGE if large else NUM_REPEATS
     if num_folds < 2 or num_repeats < 1:
         raise ValueError(
             "num_folds must be at least 2 and num_repeats at least 1; "
@@ -175,7 +182,9 @@ def _held_out_errors(
     train_member, test_member = member[~test], member[test]
     total, count = _pair_sums(standardised[~test], train_member)
     affinity = normalise_affinity(_additive_affinity(standardised[~test], train_member)).values
-    partitions = round_to_each(affinity, sizes, seed=seed, num_random=NUM_RANDOM_STARTS)
+    large = len(affinity) > LARGE_PROBLEM
+    num_random = NUM_RANDOM_STARTS_LARGE if large else NUM_RANDOM_STARTS
+    partitions = round_to_each(affinity, sizes, seed=seed, num_random=num_random)
     held = np.maximum(train_member.sum(axis=0), 1.0)
     centred = standardised - (standardised * member)[~test].sum(axis=0) / held
     errors = []
@@ -200,11 +209,17 @@ def _additive_affinity(standardised: np.ndarray, member: np.ndarray) -> np.ndarr
     that is in none of them counts as average: 0, as scores are standardised.
     """
     effects = np.zeros((member.shape[1], member.shape[1]))
-    for task, held in enumerate(member.T):
-        count = max(held.sum(), 1.0)
-        centred = held[:, None] * (member - held @ member / count)
-        gram = centred.T @ centred + np.eye(len(effects))
-        effects[task] = np.linalg.solve(gram, centred.T @ standardised[:, task])
+    for task, column in enumerate(member.T):
+        held = np.flatnonzero(column)
+        rows = member[held] - member[held].mean(axis=0) if len(held) else member[held]
+        response = standardised[held, task]
+        # (AᵀA + I)⁻¹ Aᵀ = Aᵀ (AAᵀ + I)⁻¹: whichever of the two systems is smaller.
+        if len(held) < len(effects):
+            weights = np.linalg.solve(rows @ rows.T + np.eye(len(held)), response)
+            effects[task] = rows.T @ weights
+        else:
+            gram = rows.T @ rows + np.eye(len(effects))
+            effects[task] = np.linalg.solve(gram, rows.T @ response)
     affinity = (effects + effects.T) / 2
     np.fill_diagonal(affinity, 0.0)
     return affinity

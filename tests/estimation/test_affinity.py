@@ -198,3 +198,14 @@ def test_additive_recovers_planted_effects():
         np.corrcoef(found[off], expected[off])[0, 1]
         > np.corrcoef(averaged[off], expected[off])[0, 1]
     )
+
+
+def test_additive_where_tasks_are_in_fewer_subsets_than_there_are_tasks():
+    """Both of the two systems, and padding: 26 subsets of 3 among 13 tasks, and ten times that."""
+    rng = np.random.default_rng(0)
+    for num_subsets in (26, 260):
+        subsets = np.asarray(balanced_subsets(jax.random.key(0), 13, 4, num_subsets=num_subsets))
+        scores = np.where(subsets, rng.normal(size=subsets.shape), np.nan).astype(np.float32)
+        found = task_affinity(scores, subsets, reduce="additive")
+        expected = loop_affinity(scores, subsets, standardise=True, reduce="additive")
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)

@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgx_jax.estimation import balanced_subsets, random_subsets
+from pgx_jax.estimation import (
+    balanced_subsets,
+    random_subsets,
+    schoenheim_bound,
+    subset_coverage,
+)
 from tests.estimation.precision import strict_x64
 
 KEY = jax.random.key(0)
@@ -127,3 +132,56 @@ def test_legacy_keys_work():
     assert (random_subsets(legacy, 4, 5, 2).sum(axis=1) == 2).all()
     assert (balanced_subsets(legacy, 4, 2).sum(axis=1) == 2).all()
     assert jnp.issubdtype(legacy.dtype, jnp.uint32)
+
+
+def test_fifty_tasks_in_the_lines_of_a_plane():
+    for size in (7, 8):
+        subsets = balanced_subsets(KEY, 50, size, size_tolerance=1)
+        assert subsets.shape == (56, 50)
+        assert set(np.asarray(subsets).sum(axis=1).tolist()) == {7, 8}
+        assert subset_coverage(subsets) == (1, 1, 1.0, 0)
+    exact = balanced_subsets(KEY, 50, 8)
+    assert exact.shape == (56, 50)
+    assert (np.asarray(exact).sum(axis=1) == 8).all()
+    assert subset_coverage(exact).most <= 2
+    # The least that subsets of exactly seven can do.
+    assert len(balanced_subsets(KEY, 50, 7)) == schoenheim_bound(50, 7) == 65
+
+
+def test_a_thousand_tasks():
+    subsets = np.asarray(balanced_subsets(KEY, 1000, 32))
+    assert subsets.shape == (1056, 1000)
+    assert (subsets.sum(axis=1) == 32).all()
+    coverage = subset_coverage(subsets)
+    assert (coverage.least, coverage.most, coverage.num_uncovered) == (1, 2, 0)
+    assert coverage.mean < 1.05
+    assert len(subsets) < 1.03 * schoenheim_bound(1000, 32)
+
+
+@pytest.mark.parametrize(("num_tasks", "size"), [(13, 4), (21, 5), (31, 6), (9, 3), (16, 4)])
+@pytest.mark.parametrize("min_pair_count", [1, 3])
+def test_perfect_designs_are_found(num_tasks, size, min_pair_count):
+    subsets = balanced_subsets(KEY, num_tasks, size, min_pair_count=min_pair_count)
+    assert len(subsets) == schoenheim_bound(num_tasks, size, min_pair_count)
+    coverage = subset_coverage(subsets)
+    assert (coverage.least, coverage.most) == (min_pair_count, min_pair_count)
+    # Two draws of the same design number the tasks differently, and so may more subsets.
+    other = balanced_subsets(jax.random.key(1), num_tasks, size, min_pair_count=min_pair_count)
+    assert (np.asarray(other) != np.asarray(subsets)).any()
+    more = balanced_subsets(KEY, num_tasks, size, num_subsets=len(subsets) + 2)
+    assert subset_coverage(more).least >= min_pair_count
+
+
+def test_coverage_of_random_subsets():
+    subsets = random_subsets(KEY, 30, 56, 6)
+    counts = pair_counts(subsets)
+    coverage = subset_coverage(subsets)
+    assert (coverage.least, coverage.most) == (counts.min(), counts.max())
+    assert coverage.num_uncovered == (counts == 0).sum() > 0
+    assert coverage.mean == pytest.approx(counts.mean())
+    assert subset_coverage(np.ones((3, 1), bool)) == (3, 3, 3.0, 0)
+
+
+def test_negative_tolerance():
+    with pytest.raises(ValueError, match="size_tolerance is -1; it must be 0 or more"):
+        balanced_subsets(KEY, 6, 3, size_tolerance=-1)

@@ -64,7 +64,7 @@ def test_gradient_similarity_grouping_finds_planted_groups():
     group, features, advantage = planted()
     grouping = gradient_similarity_grouping(features, 3, advantage=advantage)
     np.testing.assert_array_equal(grouping.labels, group)
-    assert grouping.status == "optimal"
+    assert grouping.status == "optimal (CLARABEL)"
 
 
 def test_gradient_similarity_rejects():

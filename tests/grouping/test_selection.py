@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pgx_jax.grouping import canonical_labels, cluster_tasks, select_num_groups
-from pgx_jax.grouping.selection import check_scores, standardise_scores
+from pgx_jax.grouping.selection import _additive_affinity, check_scores, standardise_scores
 from tests.grouping.simulator import STRUCTURES, simulate_scores
 
 
@@ -123,3 +123,35 @@ def test_bad_scores(scores, subsets, message):
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         select_num_groups(SCORES, SUBSETS, **options)
+
+
+def test_additive_affinity_is_the_same_from_either_system():
+    scores, subsets, _ = simulate_scores(np.random.default_rng(0), "three", 60, 1.0)
+    standardised = standardise_scores(scores, subsets)
+    few = np.arange(60) < 18
+    for rows in (few, np.ones(60, bool)):
+        member = subsets[rows].astype(float)
+        values = standardised[rows]
+        found = _additive_affinity(values, member)
+        for task in range(3):
+            held = member[:, task] > 0
+            centred = member[held] - member[held].mean(axis=0)
+            gram = centred.T @ centred + np.eye(10)
+            one = np.linalg.solve(gram, centred.T @ values[held, task])
+            other = member[:, 5] > 0
+            centred = member[other] - member[other].mean(axis=0)
+            gram = centred.T @ centred + np.eye(10)
+            two = np.linalg.solve(gram, centred.T @ values[other, 5])
+            assert found[task, 5] == pytest.approx((one[5] + two[task]) / 2)
+
+
+@pytest.mark.slow
+def test_three_hundred_tasks_in_six_groups():
+    rng = np.random.default_rng(0)
+    group = rng.permutation(np.arange(300) % 6)
+    subsets = rng.permuted(np.tile(np.arange(300) < 18, (700, 1)), axis=1)
+    signal = subsets @ (group[:, None] == group).astype(float)
+    scores = np.where(subsets, signal + rng.normal(size=signal.shape), np.nan)
+    chosen, errors = select_num_groups(scores, subsets, max_groups=9)
+    assert chosen == 6
+    assert min(errors, key=errors.get) == 6

@@ -1,0 +1,221 @@
+"""Seconds and memory of every stage from features to groups, for 10 to 1000 tasks.
+
+Features are given (drawn, with planted groups), and everything after them is timed: the design, the
+fits, the scores, the affinity, the clustering with its certified gap, the automatic number of
+groups. T and d fall with n as the table SIZES says. Every size runs in a process of its own, so
+that memory is its own; seconds include compilation.
+
+Run: python benchmarks/scaling.py --json benchmarks/results/scaling.json
+(--add keeps the sizes that the file has and this run has not)
+"""
+
+import argparse
+import json
+import os
+import resource
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common import write_results
+from sklearn.metrics import adjusted_rand_score
+
+import pgx_jax
+from pgx_jax.grouping import normalise_affinity
+from pgx_jax.grouping.selection import select_num_groups
+
+# n: T, d, tasks in a subset, subsets that hold each pair at least, planted groups
+SIZES = {
+    10: (2048, 400, 4, 8, 3),
+    30: (1024, 300, 6, 3, 4),
+    100: (512, 200, 10, 2, 5),
+    300: (256, 150, 17, 1, 6),
+    1000: (128, 100, 32, 1, 10),
+}
+MAX_GROUPS = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--add", action="store_true", help="keep other sizes of the file")
+    parser.add_argument("--num-tasks", type=int, nargs="+", default=list(SIZES), choices=SIZES)
+    parser.add_argument("--without", nargs="+", default=[], choices=["automatic_k", "completed"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--here", action="store_true", help="in this process; one size only")
+    args = parser.parse_args()
+    if args.here:
+        result = one_size(args.num_tasks[0], args.seed, args.without)
+        args.json.write_text(json.dumps(result))
+        return
+    sizes: dict[str, Any] = {}
+    if args.add and args.json and args.json.exists():
+        sizes = json.loads(args.json.read_text())["sizes"]
+    for num_tasks in args.num_tasks:
+        result = in_own_process(num_tasks, args)
+        result["command"] = shlex.join(["python", *sys.argv])
+        sizes[str(num_tasks)] = result
+        total = sum(
+            stage["seconds"] for name, stage in result["stages"].items() if name in result["path"]
+        )
+        result["seconds_features_to_labels"] = total
+        print(f"n={num_tasks} m={result['num_subsets']}: {total:.1f} s from features to labels")
+        for name, stage in result["stages"].items():
+            print(f"   {name:22} {stage['seconds']:8.2f} s  peak {stage['peak_mib']:7.0f} MiB")
+        print(
+            f"   ARI {result['adjusted_rand_index']}, gap {result['gap_percent']:.3f} %, "
+            f"{result['status']}, automatic k {result.get('automatic_k')}",
+            flush=True,
+        )
+    if args.json:
+        ordered = dict(sorted(sizes.items(), key=lambda item: int(item[0])))
+        write_results(
+            args.json,
+            {
+                "what": "seconds and peak memory of each stage, one process a size, compilation "
+                "included",
+                "sizes": ordered,
+            },
+        )
+
+
+def in_own_process(num_tasks: int, args: argparse.Namespace) -> dict:
+    """One size in a fresh process."""
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "part.json"
+        command = [sys.executable, __file__, "--here", "--num-tasks", str(num_tasks)]
+        command += ["--json", str(part), "--seed", str(args.seed)]
+        if args.without:
+            command += ["--without", *args.without]
+        subprocess.run(command, check=True)
+        return json.loads(part.read_text())
+
+
+def one_size(num_tasks: int, seed: int, without: list[str]) -> dict:
+    """All stages at one size."""
+    num_steps, dim, subset_size, pair_count, num_groups = SIZES[num_tasks]
+    stages: dict[str, dict[str, float]] = {}
+    features, advantage, group = make_features(num_tasks, num_steps, dim, num_groups, seed)
+    half = jnp.arange(num_steps) % 2 == 0
+    fit_mask = jnp.broadcast_to(half, advantage.shape)
+    subsets = stage(
+        stages,
+        "design",
+        lambda: pgx_jax.balanced_subsets(
+            jax.random.key(seed), num_tasks, subset_size, min_pair_count=pair_count
+        ),
+    )
+    fits = stage(
+        stages,
+        "fits",
+        lambda: pgx_jax.fit_subsets(features, advantage, subsets, l2=1e-2, tol=1e-4, mask=fit_mask),
+    )
+    scores = stage(
+        stages,
+        "scores",
+        lambda: pgx_jax.score_subsets(fits, features, advantage, mask=~fit_mask),
+    )
+    affinity = stage(
+        stages,
+        "affinity",
+        lambda: pgx_jax.task_affinity(scores, subsets, reduce="additive"),
+    )
+    found = stage(stages, "clustering", lambda: pgx_jax.cluster_tasks(affinity, num_groups))
+    result = {
+        "num_subsets": int(subsets.shape[0]),
+        "subset_size": subset_size,
+        "num_steps": num_steps,
+        "dim": dim,
+        "num_groups": num_groups,
+        "coverage": pgx_jax.subset_coverage(subsets)._asdict(),
+        "converged_fits": float(np.mean(np.asarray(fits.converged))),
+        "adjusted_rand_index": float(adjusted_rand_score(group, found.labels)),
+        "gap_percent": gap_percent(found, affinity),
+        "status": found.status,
+        "path": ["design", "fits", "scores", "affinity", "clustering"],
+        "stages": stages,
+    }
+    if "completed" not in without:
+        completed = stage(
+            stages, "completed_affinity", lambda: pgx_jax.completed_affinity(scores, subsets)
+        )
+        other = stage(
+            stages,
+            "clustering_completed",
+            lambda: pgx_jax.cluster_tasks(completed.affinity, num_groups),
+        )
+        result["completed"] = {
+            "rank": completed.rank,
+            "adjusted_rand_index": float(adjusted_rand_score(group, other.labels)),
+            "gap_percent": gap_percent(other, completed.affinity),
+            "status": other.status,
+        }
+    if "automatic_k" not in without:
+        most = min(MAX_GROUPS, num_tasks - 1)
+        chosen, errors = stage(
+            stages,
+            "automatic_k",
+            lambda: select_num_groups(np.asarray(scores), np.asarray(subsets), max_groups=most),
+        )
+        result["automatic_k"] = chosen
+        result["automatic_k_errors"] = errors
+    return result
+
+
+def make_features(
+    num_tasks: int, num_steps: int, dim: int, num_groups: int, seed: int
+) -> tuple[jax.Array, jax.Array, np.ndarray]:
+    """Features and advantages that lean on one direction a group, and the groups."""
+    rng = np.random.default_rng(seed)
+    group = rng.permutation(np.arange(num_tasks) % num_groups)
+    directions = rng.normal(size=(num_groups, dim)).astype(np.float32)
+    features = rng.standard_normal((num_tasks, num_steps, dim), np.float32)
+    signal = np.einsum("ntd,nd->nt", features, directions[group])
+    advantage = signal + 0.5 * signal.std() * rng.standard_normal(signal.shape, np.float32)
+    scaled, _ = pgx_jax.normalise_features(jnp.asarray(features))
+    advantage = pgx_jax.standardise_advantage(jnp.asarray(advantage, jnp.float32))
+    return jax.block_until_ready(scaled), jax.block_until_ready(advantage), group
+
+
+def gap_percent(found: pgx_jax.Grouping, affinity: Any) -> float:
+    """Certified gap in percent of the objective, the affinity's mean taken off."""
+    level = found.objective - normalise_affinity(affinity).mean * len(found.labels)
+    return 100 * found.certified_gap / level
+
+
+def stage(stages: dict, name: str, function: Callable) -> Any:
+    """Runs one stage, noting its seconds and the most memory the process held meanwhile."""
+    _reset_peak()
+    started = time.perf_counter()
+    result = jax.block_until_ready(function())
+    stages[name] = {"seconds": time.perf_counter() - started, "peak_mib": _peak_mib()}
+    return result
+
+
+def _reset_peak() -> None:
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        reset.write_text("5")
+
+
+def _peak_mib() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
