@@ -80,13 +80,7 @@ class GaussianProjection:
         Raises:
             ValueError: the tree or a shape differs from the parameters'.
         """
-        leaves, treedef = jax.tree.flatten(gradients)
-        found = tuple(tuple(leaf.shape[1:]) for leaf in leaves)
-        if treedef != self.treedef or found != self.shapes:
-            raise ValueError(
-                f"gradients have leaves of shapes {found} after their batch axis; the projection "
-                f"was made for parameters of shapes {self.shapes} in the same tree"
-            )
+        leaves = check_tree(gradients, self.treedef, self.shapes)
         batch = leaves[0].shape[0]
         flat = jnp.concatenate([leaf.reshape(batch, -1).astype(jnp.float32) for leaf in leaves], 1)
         padding = self.num_blocks * self.block_size - self.num_params
@@ -162,10 +156,34 @@ def gaussian_projection(
     Reference:
         Johnson and Lindenstrauss (1984); PolicyGradEx (arXiv 2511.12779), section 3.
     """
-    if dim < 1:
-        raise ValueError(f"dim is {dim}; a projection needs at least one dimension")
     if block_size < 1:
         raise ValueError(f"block_size is {block_size}; it must be at least 1")
+    shapes, dtypes, treedef = describe(params, dim)
+    num_params = sum(math.prod(shape) for shape in shapes)
+    return GaussianProjection(key, dim, min(block_size, num_params), shapes, dtypes, treedef)
+
+
+def check_tree(gradients: Any, treedef: Any, shapes: tuple) -> list[Array]:
+    """Leaves of a batch of gradients; ValueError where they are not the parameters'."""
+    leaves, found_treedef = jax.tree.flatten(gradients)
+    found = tuple(tuple(leaf.shape[1:]) for leaf in leaves)
+    if found_treedef != treedef or found != shapes:
+        raise ValueError(
+            f"gradients have leaves of shapes {found} after their batch axis; the projection "
+            f"was made for parameters of shapes {shapes} in the same tree"
+        )
+    return leaves
+
+
+def describe(params: Any, dim: int) -> tuple[tuple, tuple, Any]:
+    """Shapes, dtypes and tree of parameters that can be projected to ``dim`` numbers.
+
+    Raises:
+        ValueError: ``dim`` below 1, no parameters.
+        TypeError: a parameter is not a floating-point array.
+    """
+    if dim < 1:
+        raise ValueError(f"dim is {dim}; a projection needs at least one dimension")
     leaves, treedef = jax.tree.flatten(params)
     if sum(math.prod(jnp.shape(leaf)) for leaf in leaves) == 0:
         raise ValueError("params holds no parameters")
@@ -177,5 +195,4 @@ def gaussian_projection(
             )
     shapes = tuple(tuple(jnp.shape(leaf)) for leaf in leaves)
     dtypes = tuple(jnp.dtype(jnp.result_type(leaf)).name for leaf in leaves)
-    num_params = sum(math.prod(shape) for shape in shapes)
-    return GaussianProjection(key, dim, min(block_size, num_params), shapes, dtypes, treedef)
+    return shapes, dtypes, treedef
