@@ -107,8 +107,9 @@ class TensorSketch:
         if coef.shape[-1] != self.dim:
             raise ValueError(f"coef has shape {coef.shape}; its last axis must be {self.dim}")
         leaves = []
-        for leaf, (shape, dtype) in enumerate(zip(self.shapes, self.dtypes, strict=True)):
-            index, sign = self._places(leaf)
+        tables = self.tables()
+        for table, shape, dtype in zip(tables, self.shapes, self.dtypes, strict=True):
+            index, sign = self._places(table)
             value = jnp.take(coef.astype(jnp.float32), index, axis=-1) * sign
             leaves.append(value.reshape(*coef.shape[:-1], *shape).astype(dtype))
         return jax.tree.unflatten(self.treedef, leaves)
@@ -121,14 +122,19 @@ class TensorSketch:
             real and imaginary parts of the transform of each row's and column's hash.
         """
         needed = {product.leaf for product in plan.products} | set(plan.explicit)
+        needed |= {self.hosts[leaf][0] for leaf in needed if self.hosts[leaf]}
         empty = jnp.zeros((0, 2, self.dim // 2 + 1), jnp.float32)
         result = [(empty, empty)] * len(self.shapes)
-        for leaf in needed:
-            tables = self.tables(leaf)
-            result[leaf] = (
-                self._spectrum(tables.rows, tables.row_signs),
-                self._spectrum(tables.columns, tables.column_signs),
-            )
+        tables = self.tables()
+        # A host before its guests, which take over the very same array: one product for both.
+        for leaf in sorted(needed, key=lambda leaf: self.hosts[leaf] is not None):
+            rows = self._spectrum(tables[leaf].rows, tables[leaf].row_signs)
+            host = self.hosts[leaf]
+            if host is None:
+                columns = self._spectrum(tables[leaf].columns, tables[leaf].column_signs)
+            else:
+                columns = result[host[0]][host[1]]
+            result[leaf] = (rows, columns)
         return result
 
     def project_factors(
@@ -171,33 +177,43 @@ class TensorSketch:
         projected = jnp.fft.irfft(lax.complex(total[:, 0], total[:, 1]), n=self.dim, axis=-1)
         return projected + self._scatter(formed, batch) if formed else projected
 
-    def tables(self, leaf: int) -> Tables:
-        """Hashes of a leaf; of a vector with one row."""
-        shape, host = self.shapes[leaf], self.hosts[leaf]
-        rows = math.prod(shape[:-1])
-        row_key, column_key = jax.random.split(jax.random.fold_in(self.key, leaf))
-        row_hash = self._draw(row_key, rows)
-        if host is None:
-            return Tables(*row_hash, *self._draw(column_key, shape[-1] if shape else 1))
-        owner = self.tables(host[0])
-        return Tables(*row_hash, *(owner[2:] if host[1] == -1 else owner[:2]))
+    def tables(self) -> list[Tables]:
+        """Hashes of all leaves, cut from one draw; a vector has one row."""
+        rows = [math.prod(shape[:-1]) for shape in self.shapes]
+        columns = [
+            0 if host else (shape[-1] if shape else 1)
+            for shape, host in zip(self.shapes, self.hosts, strict=True)
+        ]
+        bits = jax.random.bits(self.key, (sum(rows) + sum(columns),), jnp.uint32)
+        # Places are uniform but for d parts in 2^31.
+        places = ((bits >> 1) % self.dim).astype(jnp.int32)
+        signs = 1 - 2 * (bits & 1).astype(jnp.float32)
+        own, start = [], 0
+        for num_rows, num_columns in zip(rows, columns, strict=True):
+            middle, end = start + num_rows, start + num_rows + num_columns
+            own.append(
+                Tables(places[start:middle], signs[start:middle], places[middle:end],
+                       signs[middle:end])
+            )  # fmt: skip
+            start = end
+        found = []
+        for table, host in zip(own, self.hosts, strict=True):
+            owner = table if host is None else own[host[0]]
+            shared = owner[:2] if host is not None and host[1] == 0 else owner[2:]
+            found.append(Tables(*table[:2], *shared))
+        return found
 
-    def _draw(self, key: Array, length: int) -> tuple[Array, Array]:
-        place, sign = jax.random.split(key)
-        places = jax.random.randint(place, (length,), 0, self.dim, jnp.int32)
-        return places, jax.random.rademacher(sign, (length,), jnp.float32)
-
-    def _places(self, leaf: int) -> tuple[Array, Array]:
+    def _places(self, table: Tables) -> tuple[Array, Array]:
         """Where every entry of a leaf goes, int32[r·c], and its sign."""
-        rows, row_signs, columns, column_signs = self.tables(leaf)
-        index = (rows[:, None] + columns[None]) % self.dim
-        return index.ravel(), (row_signs[:, None] * column_signs[None]).ravel()
+        index = (table.rows[:, None] + table.columns[None]) % self.dim
+        return index.ravel(), (table.row_signs[:, None] * table.column_signs[None]).ravel()
 
     def _scatter(self, parts: list[tuple[int, Array]], batch: int) -> Array:
         """Count sketch of explicit gradients of some leaves, float32[B, d]."""
         total = jnp.zeros((self.dim, batch), jnp.float32)
+        tables = self.tables()
         for leaf, gradient in parts:
-            index, sign = self._places(leaf)
+            index, sign = self._places(tables[leaf])
             signed = gradient.astype(jnp.float32).reshape(batch, -1) * sign[None]
             total = total.at[index].add(signed.T)
         return total.T
