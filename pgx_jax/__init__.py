@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pgx_jax.estimation import (
         GaussianProjection,
+        RademacherProjection,
+        TensorSketch,
         balanced_subsets,
         fit_subsets,
         gaussian_projection,
         gradient_features,
         normalise_features,
         perturbed_params,
+        rademacher_projection,
         random_subsets,
         score_subsets,
         standardise_advantage,
         task_affinity,
+        tensor_sketch,
     )
     from pgx_jax.grouping import cluster_tasks, gradient_similarity_grouping, random_grouping
     from pgx_jax.pipeline import GroupedTasks, group_tasks
@@ -27,7 +31,9 @@ __all__ = [
     "GaussianProjection",
     "GroupedTasks",
     "Grouping",
+    "RademacherProjection",
     "SubsetFits",
+    "TensorSketch",
     "Transitions",
     "__version__",
     "balanced_subsets",
@@ -39,11 +45,13 @@ __all__ = [
     "group_tasks",
     "normalise_features",
     "perturbed_params",
+    "rademacher_projection",
     "random_grouping",
     "random_subsets",
     "score_subsets",
     "standardise_advantage",
     "task_affinity",
+    "tensor_sketch",
 ]
 
 # Imported when first asked for: a process that only steps environments does without JAX.

@@ -7,23 +7,32 @@ from pgx_jax.estimation.gradients import (
     standardise_advantage,
 )
 from pgx_jax.estimation.logistic import fit_subsets
-from pgx_jax.estimation.projection import GaussianProjection, gaussian_projection
+from pgx_jax.estimation.projection import (
+    GaussianProjection,
+    RademacherProjection,
+    gaussian_projection,
+    rademacher_projection,
+)
 from pgx_jax.estimation.scores import (
     perturbed_params,
     rollout_subsets,
     scatter_scores,
     score_subsets,
 )
+from pgx_jax.estimation.sketch import TensorSketch, tensor_sketch
 from pgx_jax.estimation.subsets import balanced_subsets, random_subsets
 
 __all__ = [
     "GaussianProjection",
+    "RademacherProjection",
+    "TensorSketch",
     "balanced_subsets",
     "fit_subsets",
     "gaussian_projection",
     "gradient_features",
     "normalise_features",
     "perturbed_params",
+    "rademacher_projection",
     "random_subsets",
     "rollout_subsets",
     "scatter_scores",
@@ -31,4 +40,5 @@ __all__ = [
     "standardise_advantage",
     "standardise_scores",
     "task_affinity",
+    "tensor_sketch",
 ]

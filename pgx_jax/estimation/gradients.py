@@ -8,7 +8,7 @@ takes those of linear layers from their factors, so they are never formed.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,22 @@ from jax import Array, lax
 
 from pgx_jax.estimation import checks
 from pgx_jax.estimation.factors import plan_factors
-from pgx_jax.estimation.projection import GaussianProjection, check_tree
-from pgx_jax.estimation.sketch import TensorSketch
+from pgx_jax.estimation.projection import (
+    DenseProjection,
+    check_tree,
+    gaussian_projection,
+    rademacher_projection,
+)
+from pgx_jax.estimation.sketch import TensorSketch, tensor_sketch
 from pgx_jax.types import Transitions
 
-Projection = GaussianProjection | TensorSketch
+Projection = DenseProjection | TensorSketch
+ProjectionName = Literal["gaussian", "tensor_sketch", "rademacher"]
+PROJECTIONS: dict[str, Callable[..., Projection]] = {
+    "gaussian": gaussian_projection,
+    "tensor_sketch": tensor_sketch,
+    "rademacher": rademacher_projection,
+}
 
 
 def gradient_features(
@@ -61,12 +72,8 @@ def gradient_features(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     if isinstance(projection, TensorSketch):
-        # Its own trees only: a plan is made from the parameters, a sketch from its shapes.
-        check_tree(
-            jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *jnp.shape(leaf)), "f4"), params),
-            projection.treedef,
-            projection.shapes,
-        )
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *jnp.shape(leaf)), "f4"), params)
+        check_tree(one, projection.treedef, projection.shapes)
         features = _sketched_features(
             log_prob, params, transitions, projection, batch_size=batch_size
         )
@@ -94,7 +101,7 @@ def _gradient_features(
     log_prob: Callable,
     params: Any,
     transitions: Transitions,
-    projection: GaussianProjection,
+    projection: DenseProjection,
     *,
     batch_size: int,
     store_matrix: bool,
@@ -162,10 +169,8 @@ def map_transitions(
 
     made = lax.map(one_batch, jnp.arange(num_batches))
     return jax.tree.map(
-        lambda leaf: (
-            leaf.reshape(-1, *leaf.shape[2:])[:total].reshape(
-                num_tasks, num_steps, *leaf.shape[2:]
-            )
+        lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:total].reshape(
+            num_tasks, num_steps, *leaf.shape[2:]
         ),
         made,
     )

@@ -22,10 +22,9 @@ from jax import Array, lax
 _PRECISION = lax.Precision.HIGHEST
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class GaussianProjection:
-    """A Gaussian matrix P ∈ R^{p×d}, held as the key that regenerates its blocks.
+class DenseProjection:
+    """A random matrix P ∈ R^{p×d}, held as the key that regenerates its blocks.
 
     Attributes:
         key: PRNG key of the blocks.
@@ -128,9 +127,31 @@ class GaussianProjection:
         return jax.tree.unflatten(self.treedef, leaves)
 
     def _block(self, block: Array) -> Array:
+        raise NotImplementedError
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GaussianProjection(DenseProjection):
+    """P with entries N(0, 1/d)."""
+
+    def _block(self, block: Array) -> Array:
         key = jax.random.fold_in(self.key, block)
         normal = jax.random.normal(key, (self.block_size, self.dim), jnp.float32)
         return normal / math.sqrt(self.dim)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RademacherProjection(DenseProjection):
+    """P with entries 1/√d and -1/√d, equally likely."""
+
+    def _block(self, block: Array) -> Array:
+        key = jax.random.fold_in(self.key, block)
+        words = jax.random.bits(key, (self.block_size, -(-self.dim // 32)), jnp.uint32)
+        bits = (words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)[None, None]) & 1
+        signs = 1 - 2 * bits.reshape(self.block_size, -1)[:, : self.dim].astype(jnp.float32)
+        return signs / math.sqrt(self.dim)
 
 
 def gaussian_projection(
@@ -156,11 +177,42 @@ def gaussian_projection(
     Reference:
         Johnson and Lindenstrauss (1984); PolicyGradEx (arXiv 2511.12779), section 3.
     """
+    return GaussianProjection(key, dim, *_layout(params, dim, block_size))
+
+
+def rademacher_projection(
+    key: Array, params: Any, dim: int = 400, *, block_size: int = 4096
+) -> RademacherProjection:
+    """Projection by a matrix of independent random signs over √d.
+
+    Inner products are unbiased, with variance (|g|²|h|² + (g·h)² - 2 Σ g_i² h_i²) / d.
+
+    Args:
+        key: PRNG key; equal keys give equal projections.
+        params: pytree of parameters (or of their shapes).
+        dim: d ≥ 1.
+        block_size: rows of P regenerated at a time; changing it changes P.
+
+    Returns:
+        A projection with ``.project(gradients)`` and ``.lift(coef)``.
+
+    Raises:
+        ValueError: ``dim`` or ``block_size`` below 1, no parameters.
+        TypeError: a parameter is not a floating-point array.
+
+    Reference:
+        Achlioptas (2003), "Database-friendly random projections", theorem 1.1.
+    """
+    return RademacherProjection(key, dim, *_layout(params, dim, block_size))
+
+
+def _layout(params: Any, dim: int, block_size: int) -> tuple[int, tuple, tuple, Any]:
+    """Checked block size, shapes, dtypes and tree."""
     if block_size < 1:
         raise ValueError(f"block_size is {block_size}; it must be at least 1")
     shapes, dtypes, treedef = describe(params, dim)
     num_params = sum(math.prod(shape) for shape in shapes)
-    return GaussianProjection(key, dim, min(block_size, num_params), shapes, dtypes, treedef)
+    return min(block_size, num_params), shapes, dtypes, treedef
 
 
 def check_tree(gradients: Any, treedef: Any, shapes: tuple) -> list[Array]:

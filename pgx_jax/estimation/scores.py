@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array, lax
 
 from pgx_jax.estimation import checks
-from pgx_jax.estimation.projection import GaussianProjection
+from pgx_jax.estimation.gradients import Projection
 from pgx_jax.types import SubsetFits, Transitions
 
 Kind = Literal["surrogate", "linearised", "off_policy", "rollout"]
@@ -35,7 +35,7 @@ def score_subsets(
     kind: Kind = "surrogate",
     subsets: Array | None = None,
     params: Any = None,
-    projection: GaussianProjection | None = None,
+    projection: Projection | None = None,
     rho: float | None = None,
     log_prob: Callable[[Any, Any, Any], Array] | None = None,
     transitions: Transitions | None = None,
@@ -144,7 +144,7 @@ def rollout_subsets(
     rollout: Callable[[Any, Array, Array], Any],
     fits: SubsetFits,
     params: Any,
-    projection: GaussianProjection,
+    projection: Projection,
     subsets: Array,
     key: Array,
     *,
@@ -186,7 +186,7 @@ def scatter_scores(returns: Array, members: Array, subsets: Array) -> Array:
 
 
 def perturbed_params(
-    params: Any, projection: GaussianProjection, coef: Array, rho: Array | float | None = None
+    params: Any, projection: Projection, coef: Array, rho: Array | float | None = None
 ) -> Any:
     """θ* + P x, or the point in that direction at distance ρ |θ*|.
 
@@ -271,7 +271,7 @@ def _score_off_policy(
 def _rollout_subsets(
     coef: Array,
     params: Any,
-    projection: GaussianProjection,
+    projection: Projection,
     rho: Array | float | None,
     subsets: Array,
     key: Array,

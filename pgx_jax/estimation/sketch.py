@@ -10,7 +10,10 @@ Differences from the paper (Pham and Pagh 2013):
 
 1. Count sketch and Fourier transform are one fixed linear map of a short vector, so they are
    done as one matrix product; leaves are summed before the one inverse transform.
-2. Hashes are fully random tables drawn from a key, which is more than 2-wise independent.
+2. Hashes are tables drawn from a key. Places of up to d rows (or columns) are distinct, so that
+   only entries in different rows and different columns collide. A collision of two rows or two
+   columns would be a collision of all their entries at once; it is what sets the error of small
+   layers. Signs are independent, so inner products stay unbiased.
 3. A leaf of more than two axes is taken as a matrix of all axes but the last by the last. A
    vector that fits along a matrix (a bias) is hashed as one more row or column of it.
 """
@@ -23,8 +26,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from pgx_jax.estimation.factors import FactorPlan, GradientFactors, Product, axes_in_order
-from pgx_jax.estimation.factors import outer_gradient
+from pgx_jax.estimation.factors import (
+    FactorPlan,
+    GradientFactors,
+    Product,
+    axes_in_order,
+    outer_gradient,
+)
 from pgx_jax.estimation.projection import check_tree, describe
 
 _PRECISION = lax.Precision.HIGHEST
@@ -178,30 +186,50 @@ class TensorSketch:
         return projected + self._scatter(formed, batch) if formed else projected
 
     def tables(self) -> list[Tables]:
-        """Hashes of all leaves, cut from one draw; a vector has one row."""
-        rows = [math.prod(shape[:-1]) for shape in self.shapes]
-        columns = [
-            0 if host else (shape[-1] if shape else 1)
-            for shape, host in zip(self.shapes, self.hosts, strict=True)
-        ]
-        bits = jax.random.bits(self.key, (sum(rows) + sum(columns),), jnp.uint32)
-        # Places are uniform but for d parts in 2^31.
-        places = ((bits >> 1) % self.dim).astype(jnp.int32)
-        signs = 1 - 2 * (bits & 1).astype(jnp.float32)
-        own, start = [], 0
-        for num_rows, num_columns in zip(rows, columns, strict=True):
-            middle, end = start + num_rows, start + num_rows + num_columns
-            own.append(
-                Tables(places[start:middle], signs[start:middle], places[middle:end],
-                       signs[middle:end])
-            )  # fmt: skip
-            start = end
-        found = []
-        for table, host in zip(own, self.hosts, strict=True):
-            owner = table if host is None else own[host[0]]
-            shared = owner[:2] if host is not None and host[1] == 0 else owner[2:]
-            found.append(Tables(*table[:2], *shared))
-        return found
+        """Hashes of all leaves; a vector has one row."""
+        guests: dict[tuple[int, int], list[int]] = {}
+        for leaf, host in enumerate(self.hosts):
+            if host is not None:
+                guests.setdefault(host, []).append(leaf)
+        owners = [leaf for leaf, host in enumerate(self.hosts) if host is None]
+        lengths = []
+        for leaf in owners:
+            rows, columns = _matrix_shape(self.shapes[leaf])
+            lengths.append(rows + len(guests.get((leaf, -1), ())))
+            lengths.append(columns + len(guests.get((leaf, 0), ())))
+        drawn = self._draw(lengths)
+        found: dict[int, Tables] = {}
+        for leaf, rows, columns in zip(owners, drawn[::2], drawn[1::2], strict=True):
+            shape = _matrix_shape(self.shapes[leaf])
+            own_rows = [part[: shape[0]] for part in rows]
+            own_columns = [part[: shape[1]] for part in columns]
+            found[leaf] = Tables(*own_rows, *own_columns)
+            for axis, along, across, start in (
+                (-1, own_columns, rows, shape[0]),
+                (0, own_rows, columns, shape[1]),
+            ):
+                for place, guest in enumerate(guests.get((leaf, axis), ()), start):
+                    found[guest] = Tables(*(part[place : place + 1] for part in across), *along)
+        return [found[leaf] for leaf in range(len(self.shapes))]
+
+    def _draw(self, lengths: list[int]) -> list[tuple[Array, Array]]:
+        """Places and signs of that many entries, again and again; all from one draw.
+
+        Places are cut from permutations of 0..d-1.
+        """
+        blocks = [-(-length // self.dim) for length in lengths]
+        place_key, sign_key = jax.random.split(self.key)
+        shape = (sum(blocks), self.dim)
+        places = jnp.argsort(jax.random.bits(place_key, shape, jnp.uint32), axis=1)
+        signs = 1 - 2 * (jax.random.bits(sign_key, shape, jnp.uint32) >> 31).astype(jnp.float32)
+        result, start = [], 0
+        for length, count in zip(lengths, blocks, strict=True):
+            cut = slice(start, start + count)
+            result.append(
+                (places[cut].ravel()[:length].astype(jnp.int32), signs[cut].ravel()[:length])
+            )
+            start += count
+        return result
 
     def _places(self, table: Tables) -> tuple[Array, Array]:
         """Where every entry of a leaf goes, int32[r·c], and its sign."""
@@ -229,8 +257,7 @@ class TensorSketch:
 def tensor_sketch(key: Array, params: Any, dim: int = 400) -> TensorSketch:
     """Projection that takes the gradients of linear layers from their factors.
 
-    Inner products are unbiased, with about the Gaussian projection's variance where gradients
-    are spread over many entries, and more where a few entries dominate.
+    Inner products are unbiased, with about the variance of the Gaussian projection.
 
     Args:
         key: PRNG key; equal keys give equal projections.
@@ -255,6 +282,11 @@ def tensor_sketch(key: Array, params: Any, dim: int = 400) -> TensorSketch:
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
     hosts = tuple(_host(leaf, shapes, paths) for leaf in range(len(shapes)))
     return TensorSketch(key, dim, shapes, dtypes, treedef, hosts)
+
+
+def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns that a leaf is taken as."""
+    return math.prod(shape[:-1]), shape[-1] if shape else 1
 
 
 def _host(
