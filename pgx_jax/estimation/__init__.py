@@ -1,12 +1,20 @@
 """From transitions to a task-affinity matrix, in JAX alone."""
 
 from pgx_jax.estimation.affinity import standardise_scores, task_affinity
+from pgx_jax.estimation.dual import fit_subsets_exact
 from pgx_jax.estimation.gradients import (
     gradient_features,
     normalise_features,
     standardise_advantage,
 )
+from pgx_jax.estimation.gram import gradient_gram, normalise_gram
 from pgx_jax.estimation.logistic import fit_subsets
+from pgx_jax.estimation.matrix_free import (
+    GradientSpan,
+    fit_subsets_matrix_free,
+    gradient_scale,
+    gradient_span,
+)
 from pgx_jax.estimation.projection import (
     GaussianProjection,
     RademacherProjection,
@@ -17,6 +25,7 @@ from pgx_jax.estimation.scores import (
     perturbed_params,
     rollout_subsets,
     scatter_scores,
+    score_margins,
     score_subsets,
 )
 from pgx_jax.estimation.sketch import TensorSketch, tensor_sketch
@@ -24,18 +33,26 @@ from pgx_jax.estimation.subsets import balanced_subsets, random_subsets
 
 __all__ = [
     "GaussianProjection",
+    "GradientSpan",
     "RademacherProjection",
     "TensorSketch",
     "balanced_subsets",
     "fit_subsets",
+    "fit_subsets_exact",
+    "fit_subsets_matrix_free",
     "gaussian_projection",
     "gradient_features",
+    "gradient_gram",
+    "gradient_scale",
+    "gradient_span",
     "normalise_features",
+    "normalise_gram",
     "perturbed_params",
     "rademacher_projection",
     "random_subsets",
     "rollout_subsets",
     "scatter_scores",
+    "score_margins",
     "score_subsets",
     "standardise_advantage",
     "standardise_scores",

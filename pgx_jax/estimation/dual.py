@@ -1,10 +1,10 @@
 """Subset fits in the span of the gradients themselves, without a projection.
 
-    L_S(x) = Σ_{t ∈ D_S} (w_t/|D_S|) log(1 + exp(-y_t g_t·x)) + (l2/2) |x|²,   x = Σ_{t ∈ D_S} β_t g_t.
+    L_S(x) = (1/|D_S|) Σ_{t ∈ D_S} w_t log(1 + exp(-y_t g_t·x)) + (l2/2) |x|²
 
-The minimiser lies in that span. Everything the iteration needs of x is β and the margins Kβ,
-K_st = g_s·g_t, so that p never appears: inner products are β'ᵀKβ, and a step costs one product
-with K, made of the new residuals.
+The minimiser lies in the span of the gradients, x = Σ_{t ∈ D_S} β_t g_t. Everything the iteration
+needs of x is β and the margins Kβ, K_st = g_s·g_t, so that p never appears: inner products are
+β'ᵀKβ, and a step costs one product with K, made of the new residuals.
 
 Differences from the paper (PolicyGradEx, arXiv 2511.12779, section 3):
 

@@ -101,7 +101,7 @@ def normalise_gram(gram: Array, mask: Array | None = None) -> tuple[Array, Array
 
 
 class _Matrix(NamedTuple):
-    """Σ_q left[q] ⊗ right[q], a gradient or part of one; one of two axes alone is explicit."""
+    """Part of a gradient in factors, Σ_q left[q] ⊗ right[q]."""
 
     left: Array  # [q, r]
     right: Array  # [q, c]
@@ -112,8 +112,8 @@ def _matrices(plan: FactorPlan, factors: GradientFactors) -> list[_Matrix | Arra
     parts: list[Any] = [part.astype(jnp.float32).ravel() for part in factors.explicit]
     by_leaf: dict[int, list[tuple[Product, Outer]]] = {}
     for product, outer in zip(plan.products, factors.outers, strict=True):
-        outer = Outer(*(part.astype(jnp.float32) for part in outer))
-        by_leaf.setdefault(product.leaf, []).append((product, outer))
+        single = Outer(*(part.astype(jnp.float32) for part in outer))
+        by_leaf.setdefault(product.leaf, []).append((product, single))
     for leaf, pairs in by_leaf.items():
         shape = plan.shapes[leaf]
         first = pairs[0][0]
@@ -127,7 +127,8 @@ def _matrices(plan: FactorPlan, factors: GradientFactors) -> list[_Matrix | Arra
             if count <= _MOST_PAIRS and positions**2 * (rows + columns) < rows * columns:
                 parts += [_Matrix(inputs[b], deltas[b]) for b in range(separate)]
                 continue
-        parts.append(sum(outer_gradient(product, shape, outer) for product, outer in pairs).ravel())
+        formed = [outer_gradient(product, shape, outer) for product, outer in pairs]
+        parts.append(jnp.stack(formed).sum(axis=0).ravel())
     return parts
 
 
