@@ -20,6 +20,7 @@ Differences from the paper (Pham and Pagh 2013):
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -59,10 +60,11 @@ class Tables(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TensorSketch:
-    """A sparse random map of gradients to d numbers, held as the key of its hashes.
+    """A sparse random map of gradients to d numbers.
 
     Attributes:
-        key: PRNG key of the hashes.
+        places: int32[blocks, d], permutations of 0..d-1 that the hashes are cut from.
+        signs: float32[blocks, d], each 1 or -1.
         dim: d, length of a projected gradient.
         shapes: shapes of the parameter leaves, in tree order.
         dtypes: their dtypes.
@@ -70,7 +72,8 @@ class TensorSketch:
         hosts: for each leaf the (leaf, axis) whose hashes it shares, or None.
     """
 
-    key: Array
+    places: Array
+    signs: Array
     dim: int = field(metadata={"static": True})
     shapes: tuple = field(metadata={"static": True})
     dtypes: tuple = field(metadata={"static": True})
@@ -187,19 +190,10 @@ class TensorSketch:
 
     def tables(self) -> list[Tables]:
         """Hashes of all leaves; a vector has one row."""
-        guests: dict[tuple[int, int], list[int]] = {}
-        for leaf, host in enumerate(self.hosts):
-            if host is not None:
-                guests.setdefault(host, []).append(leaf)
-        owners = [leaf for leaf, host in enumerate(self.hosts) if host is None]
-        lengths = []
-        for leaf in owners:
-            rows, columns = _matrix_shape(self.shapes[leaf])
-            lengths.append(rows + len(guests.get((leaf, -1), ())))
-            lengths.append(columns + len(guests.get((leaf, 0), ())))
-        drawn = self._draw(lengths)
+        guests = _guests(self.hosts)
+        drawn = self._cut(_lengths(self.shapes, self.hosts))
         found: dict[int, Tables] = {}
-        for leaf, rows, columns in zip(owners, drawn[::2], drawn[1::2], strict=True):
+        for leaf, (rows, columns) in drawn.items():
             shape = _matrix_shape(self.shapes[leaf])
             own_rows = [part[: shape[0]] for part in rows]
             own_columns = [part[: shape[1]] for part in columns]
@@ -212,23 +206,16 @@ class TensorSketch:
                     found[guest] = Tables(*(part[place : place + 1] for part in across), *along)
         return [found[leaf] for leaf in range(len(self.shapes))]
 
-    def _draw(self, lengths: list[int]) -> list[tuple[Array, Array]]:
-        """Places and signs of that many entries, again and again; all from one draw.
-
-        Places are cut from permutations of 0..d-1.
-        """
-        blocks = [-(-length // self.dim) for length in lengths]
-        place_key, sign_key = jax.random.split(self.key)
-        shape = (sum(blocks), self.dim)
-        places = jnp.argsort(jax.random.bits(place_key, shape, jnp.uint32), axis=1)
-        signs = 1 - 2 * (jax.random.bits(sign_key, shape, jnp.uint32) >> 31).astype(jnp.float32)
-        result, start = [], 0
-        for length, count in zip(lengths, blocks, strict=True):
-            cut = slice(start, start + count)
-            result.append(
-                (places[cut].ravel()[:length].astype(jnp.int32), signs[cut].ravel()[:length])
-            )
-            start += count
+    def _cut(self, lengths: dict[int, tuple[int, int]]) -> dict[int, list[tuple[Array, Array]]]:
+        """Places and signs of that many rows and columns of each leaf."""
+        result, start = {}, 0
+        for leaf, pair in lengths.items():
+            result[leaf] = []
+            for length in pair:
+                blocks = slice(start, start + -(-length // self.dim))
+                start = blocks.stop
+                parts = (self.places[blocks].ravel(), self.signs[blocks].ravel())
+                result[leaf].append((parts[0][:length], parts[1][:length]))
         return result
 
     def _places(self, table: Tables) -> tuple[Array, Array]:
@@ -281,7 +268,40 @@ def tensor_sketch(key: Array, params: Any, dim: int = 400) -> TensorSketch:
         raise ValueError(f"dim is {dim}; a tensor sketch has at most {_LARGEST_DIM} dimensions")
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
     hosts = tuple(_host(leaf, shapes, paths) for leaf in range(len(shapes)))
-    return TensorSketch(key, dim, shapes, dtypes, treedef, hosts)
+    lengths = [length for pair in _lengths(shapes, hosts).values() for length in pair]
+    blocks = sum(-(-length // dim) for length in lengths)
+    places, signs = _draw(key, blocks, dim)
+    return TensorSketch(places, signs, dim, shapes, dtypes, treedef, hosts)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _draw(key: Array, blocks: int, dim: int) -> tuple[Array, Array]:
+    """Random permutations and signs, [blocks, d]."""
+    place_key, sign_key = jax.random.split(key)
+    places = jnp.argsort(jax.random.bits(place_key, (blocks, dim), jnp.uint32), axis=1)
+    signs = jax.random.bits(sign_key, (blocks, dim), jnp.uint32) >> 31
+    return places.astype(jnp.int32), 1 - 2 * signs.astype(jnp.float32)
+
+
+def _guests(hosts: tuple) -> dict[tuple[int, int], list[int]]:
+    """The vectors that lie along each matrix and axis."""
+    guests: dict[tuple[int, int], list[int]] = {}
+    for leaf, host in enumerate(hosts):
+        if host is not None:
+            guests.setdefault(host, []).append(leaf)
+    return guests
+
+
+def _lengths(shapes: tuple, hosts: tuple) -> dict[int, tuple[int, int]]:
+    """Rows and columns to hash for each leaf that is no guest, its guests' among them."""
+    guests = _guests(hosts)
+    result = {}
+    for leaf, host in enumerate(hosts):
+        if host is None:
+            rows, columns = _matrix_shape(shapes[leaf])
+            rows += len(guests.get((leaf, -1), ()))
+            result[leaf] = (rows, columns + len(guests.get((leaf, 0), ())))
+    return result
 
 
 def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pgx_jax.estimation import gradient_features, tensor_sketch
 from pgx_jax.estimation.gradients import _sketched_features
 from pgx_jax.types import Transitions
-from tests.estimation.models import MODELS, factored, normal
+from tests.estimation.models import factored, normal
 from tests.estimation.policies import NUM_STEPS, NUM_TASKS, POLICIES, policy
 from tests.estimation.precision import strict_x64
 from tests.reference import gradients as reference
@@ -46,22 +46,26 @@ def flatten(tree, leading):
     return np.concatenate([leaf.reshape(*leading, -1) for leaf in leaves], axis=-1)
 
 
+# What becomes of the factors depends on their shapes alone; these have all of them.
+SHAPES = ("linen", "convolution", "attention", "modules in one leaf", "unit axes", "one call twice")
+
+
 @pytest.mark.parametrize(
-    ("name", "dim"), [*((name, 7) for name in MODELS), ("modules in one leaf", 1), ("linen", 64)]
+    ("name", "dim"),
+    [*((name, 7) for name in SHAPES), ("batched over the last axis", 7), ("linen", 1)],
 )
 def test_factors_and_gradients_have_one_sketch(name, dim):
     model, plan, factors, gradients = factored(name)
     sketch = tensor_sketch(jax.random.key(0), model.params, dim)
 
     @jax.jit
-    def sketched(factors):
+    def sketched(sketch, factors):
         return sketch.project_factors(plan, factors, sketch.spectra(plan))
 
-    found, expected = sketched(factors), sketch.project(gradients)
+    found, expected = sketched(sketch, factors), sketch.project(gradients)
     assert found.shape == (3, dim)
     assert found.dtype == expected.dtype == jnp.float32
-    tolerance = 1e-2 if name == "half precision" else 1e-5
-    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("dim", [6, 400])
@@ -94,7 +98,7 @@ def test_a_bias_may_lie_along_the_first_axis():
 
 
 def test_inner_products_are_unbiased_and_no_noisier_than_gaussian_ones():
-    draws, dim = 5_000, 6
+    draws, dim = 2_000, 6
     rng = np.random.default_rng(0)
     g = rng.normal(size=NUM_PARAMS)
     h = g + rng.normal(size=NUM_PARAMS)
@@ -119,7 +123,9 @@ def test_inner_products_are_unbiased_and_no_noisier_than_gaussian_ones():
         assert values.var() < 1.2**2 * total / dim
 
 
-@pytest.mark.parametrize(("width", "actions"), [(16, 2), (64, 4)])
+@pytest.mark.parametrize(
+    ("width", "actions"), [(16, 2), pytest.param(64, 4, marks=pytest.mark.slow)]
+)
 def test_error_of_a_policy_s_gram_matrix_is_below_the_gaussian_s(width, actions):
     """Small layers, where a collision of two columns or rows would be felt most."""
     params = {
@@ -145,7 +151,7 @@ def test_error_of_a_policy_s_gram_matrix_is_below_the_gaussian_s(width, actions)
     def project(key):
         return tensor_sketch(key, params, 100).project(gradients)
 
-    features = np.asarray(project(jax.random.split(jax.random.key(3), 100)), np.float64)
+    features = np.asarray(project(jax.random.split(jax.random.key(3), 40)), np.float64)
     difference = features @ features.swapaxes(1, 2) - exact[None]
     # A Gaussian projection's variance is (|g|²|h|² + (g·h)²) / d.
     cosine = exact / np.outer(norms, norms)
@@ -153,7 +159,7 @@ def test_error_of_a_policy_s_gram_matrix_is_below_the_gaussian_s(width, actions)
     assert np.sqrt(np.mean((difference / np.outer(norms, norms)) ** 2)) < gaussian
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_lift_is_the_adjoint_of_project(seed):
     sketch = tensor_sketch(jax.random.key(seed), PARAMS, 6)
@@ -187,7 +193,7 @@ def test_equal_keys_give_equal_sketches():
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", [name for name in POLICIES if name != "plain"])
 def test_features_are_the_sketch_of_a_loop_of_gradients(name):
     log_prob, params, data = policy(name)
     sketch = tensor_sketch(jax.random.key(3), params, 6)
@@ -234,6 +240,7 @@ def test_never_forms_a_gradient():
     assert compiled.memory_analysis().temp_size_in_bytes < batch / 4
 
 
+@pytest.mark.slow
 def test_types_hold_under_x64_and_without_rank_promotion():
     log_prob, params, data = policy("linen")
     sketch = tensor_sketch(jax.random.key(3), params, 6)
