@@ -54,6 +54,8 @@ class Run:
     """Transitions T per task that the features are made from."""
     dim: int | None = None
     """Projection dimension d."""
+    projection: str | None = None
+    """gaussian, tensor_sketch (many times faster for linear layers) or rademacher."""
     num_subsets: int | None = None
     """Task subsets m that are fitted."""
     subset_size: int | None = None

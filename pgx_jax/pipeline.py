@@ -9,11 +9,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from pgx_jax.estimation import (
-    GaussianProjection,
     balanced_subsets,
     checks,
     fit_subsets,
-    gaussian_projection,
     gradient_features,
     normalise_features,
     score_subsets,
@@ -21,6 +19,7 @@ from pgx_jax.estimation import (
     task_affinity,
 )
 from pgx_jax.estimation.checks import check_subset_size
+from pgx_jax.estimation.gradients import PROJECTIONS, Projection, ProjectionName
 from pgx_jax.estimation.scores import KINDS, Kind
 from pgx_jax.grouping import cluster_tasks
 from pgx_jax.types import Grouping, SubsetFits, Transitions
@@ -44,7 +43,7 @@ class GroupedTasks(NamedTuple):
     scores: Array
     subsets: Array
     fits: SubsetFits
-    projection: GaussianProjection
+    projection: Projection
     feature_scale: Array
 
 
@@ -59,6 +58,7 @@ def group_tasks(
     kind: Kind | None = None,
     rho: float | None = 0.1,
     dim: int = 400,
+    projection: ProjectionName = "gaussian",
     num_subsets: int | None = None,
     subset_size: int | None = None,
     l2: float = 1e-2,
@@ -85,6 +85,8 @@ def group_tasks(
             transitions and score on the other.
         rho: relative parameter distance of the adapted policies, for "rollout" and "off_policy".
         dim: d.
+        projection: "gaussian" (the paper's), "tensor_sketch" (as exact and many times faster
+            where the policy is made of linear layers) or "rademacher" (random signs).
         num_subsets: m; None takes 2 n², at least 100.
         subset_size: tasks in a subset; None takes 4, or fewer where n is small.
         l2: ridge penalty, for features of unit mean square norm.
@@ -112,6 +114,10 @@ def group_tasks(
     kind = kind or ("surrogate" if rollout is None else "rollout")
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    if projection not in PROJECTIONS:
+        raise ValueError(
+            f"projection is {projection!r}; it must be one of {', '.join(PROJECTIONS)}"
+        )
     if kind == "rollout" and rollout is None:
         raise ValueError('kind="rollout" needs rollout; pass it, or take another kind')
     subset_size = min(4, max(2, num_tasks // 2), num_tasks) if subset_size is None else subset_size
@@ -127,8 +133,8 @@ def group_tasks(
 
     advantage = standardise_advantage(transitions.advantage, transitions.mask)
     transitions = transitions._replace(advantage=advantage)
-    projection = gaussian_projection(projection_key, params, dim)
-    features = gradient_features(log_prob, params, transitions, projection, batch_size=batch_size)
+    drawn = PROJECTIONS[projection](projection_key, params, dim)
+    features = gradient_features(log_prob, params, transitions, drawn, batch_size=batch_size)
     features, scale = normalise_features(features, transitions.mask)
     fit_mask, score_mask = transitions.mask, transitions.mask
     if kind != "rollout":
@@ -142,7 +148,7 @@ def group_tasks(
         kind=kind,
         subsets=subsets,
         params=params,
-        projection=projection,
+        projection=drawn,
         rho=rho if kind in ("rollout", "off_policy") else None,
         log_prob=log_prob,
         transitions=transitions,
@@ -154,7 +160,7 @@ def group_tasks(
     grouping = cluster_tasks(
         affinity, num_groups, scores=scores, subsets=subsets, max_groups=max_groups
     )
-    return GroupedTasks(grouping, affinity, scores, subsets, fits, projection, scale)
+    return GroupedTasks(grouping, affinity, scores, subsets, fits, drawn, scale)
 
 
 def split_transitions(

@@ -66,6 +66,26 @@ def test_defaults_need_no_setting(problem):
     np.testing.assert_array_equal(result.grouping.labels, [0, 1, 0, 1, 1, 0])
 
 
+@pytest.mark.parametrize("projection", ["tensor_sketch", "rademacher"])
+def test_projections_are_interchangeable(problem, projection):
+    params, transitions = problem
+    result = pgx_jax.group_tasks(
+        log_prob,
+        params,
+        transitions,
+        num_groups=2,
+        key=jax.random.key(1),
+        kind="linearised",
+        projection=projection,
+        dim=16,
+        subset_size=3,
+        num_subsets=100,
+    )
+    np.testing.assert_array_equal(result.grouping.labels, [0, 1, 0, 1, 1, 0])
+    kinds = {"tensor_sketch": pgx_jax.TensorSketch, "rademacher": pgx_jax.RademacherProjection}
+    assert isinstance(result.projection, kinds[projection])
+
+
 def test_equal_keys_give_equal_results(problem):
     params, transitions = problem
     once, twice = (
@@ -82,6 +102,7 @@ def test_equal_keys_give_equal_results(problem):
         ({"num_groups": 7}, ValueError, "num_groups is 7"),
         ({"subset_size": 7}, ValueError, "subset_size is 7; it must be between 1 and"),
         ({"kind": "rollout"}, ValueError, 'kind="rollout" needs rollout'),
+        ({"projection": "fourier"}, ValueError, "projection is 'fourier'; it must be one of"),
         ({"num_subsets": 2}, ValueError, "leave a pair of the 6 tasks"),
     ],
 )

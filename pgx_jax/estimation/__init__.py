@@ -3,40 +3,67 @@
 from pgx_jax.estimation.affinity import standardise_scores, task_affinity
 from pgx_jax.estimation.completion import CompletedAffinity, completed_affinity
 from pgx_jax.estimation.coverings import schoenheim_bound
+from pgx_jax.estimation.dual import fit_subsets_exact
 from pgx_jax.estimation.gradients import (
     gradient_features,
     normalise_features,
     standardise_advantage,
 )
+from pgx_jax.estimation.gram import gradient_gram, normalise_gram
 from pgx_jax.estimation.logistic import fit_subsets
+from pgx_jax.estimation.matrix_free import (
+    GradientSpan,
+    fit_subsets_matrix_free,
+    gradient_scale,
+    gradient_span,
+)
 from pgx_jax.estimation.path import fit_subset_path
-from pgx_jax.estimation.projection import GaussianProjection, gaussian_projection
+from pgx_jax.estimation.projection import (
+    GaussianProjection,
+    RademacherProjection,
+    gaussian_projection,
+    rademacher_projection,
+)
 from pgx_jax.estimation.scores import (
     perturbed_params,
     rollout_subsets,
     scatter_scores,
+    score_margins,
     score_subsets,
 )
+from pgx_jax.estimation.sketch import TensorSketch, tensor_sketch
 from pgx_jax.estimation.subsets import balanced_subsets, random_subsets, subset_coverage
 
 __all__ = [
     "CompletedAffinity",
     "GaussianProjection",
+    "GradientSpan",
+    "RademacherProjection",
+    "TensorSketch",
     "balanced_subsets",
     "completed_affinity",
     "fit_subset_path",
     "fit_subsets",
+    "fit_subsets_exact",
+    "fit_subsets_matrix_free",
     "gaussian_projection",
     "gradient_features",
+    "gradient_gram",
+    "gradient_scale",
+    "gradient_span",
     "normalise_features",
+    "normalise_gram",
     "perturbed_params",
+    "rademacher_projection",
     "random_subsets",
     "rollout_subsets",
     "scatter_scores",
     "schoenheim_bound",
+    "score_margins",
     "score_subsets",
     "standardise_advantage",
     "standardise_scores",
     "subset_coverage",
     "task_affinity",
+    "tensor_sketch",
 ]

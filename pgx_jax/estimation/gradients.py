@@ -2,12 +2,13 @@
 
     g_t = ∇_θ log π_θ(a_t | s_t) at θ*,      g̃_t = Pᵀ g_t ∈ R^d.
 
-Gradients are made and projected a batch at a time, so N × p numbers are never held.
+Gradients are made and projected a batch at a time, so N × p numbers are never held. A tensor sketch
+takes those of linear layers from their factors, so they are never formed.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,15 +18,30 @@ from jax.sharding import Mesh
 
 from pgx_jax.estimation import checks
 from pgx_jax.estimation.devices import check_mesh, split_rows, spread
-from pgx_jax.estimation.projection import GaussianProjection
+from pgx_jax.estimation.factors import plan_factors
+from pgx_jax.estimation.projection import (
+    DenseProjection,
+    check_tree,
+    gaussian_projection,
+    rademacher_projection,
+)
+from pgx_jax.estimation.sketch import TensorSketch, tensor_sketch
 from pgx_jax.types import Transitions
+
+Projection = DenseProjection | TensorSketch
+ProjectionName = Literal["gaussian", "tensor_sketch", "rademacher"]
+PROJECTIONS: dict[str, Callable[..., Projection]] = {
+    "gaussian": gaussian_projection,
+    "tensor_sketch": tensor_sketch,
+    "rademacher": rademacher_projection,
+}
 
 
 def gradient_features(
     log_prob: Callable[[Any, Any, Any], Array],
     params: Any,
     transitions: Transitions,
-    projection: GaussianProjection,
+    projection: Projection,
     *,
     batch_size: int = 1024,
     max_stored_bytes: int = 2**30,
@@ -38,9 +54,9 @@ def gradient_features(
             The same function object on a second call does not recompile.
         params: pytree of parameters θ*.
         transitions: leaves lead with [n, T]; masked transitions give zero features.
-        projection: from ``gaussian_projection``.
+        projection: from ``gaussian_projection``, ``rademacher_projection`` or ``tensor_sketch``.
         batch_size: transitions whose gradients are held at a time (batch_size × p numbers).
-        max_stored_bytes: the projection matrix is kept for the whole call where it takes no
+        max_stored_bytes: a dense projection matrix is kept for the whole call where it takes no
             more than this, and regenerated for every batch where it takes more.
         mesh: devices to divide the transitions of every task among; None takes the default
             device.
@@ -61,13 +77,16 @@ def gradient_features(
     checks.check_log_prob(log_prob, params, transitions)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    features = _gradient_features(
-        log_prob,
-        *spread((params, transitions, projection), mesh),
-        batch_size=batch_size,
-        store_matrix=projection.nbytes <= max_stored_bytes,
-        mesh=mesh,
-    )
+    arrays = spread((params, transitions, projection), mesh)
+    if isinstance(projection, TensorSketch):
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *jnp.shape(leaf)), "f4"), params)
+        check_tree(one, projection.treedef, projection.shapes)
+        features = _sketched_features(log_prob, *arrays, batch_size=batch_size, mesh=mesh)
+    else:
+        store_matrix = projection.nbytes <= max_stored_bytes
+        features = _gradient_features(
+            log_prob, *arrays, batch_size=batch_size, store_matrix=store_matrix, mesh=mesh
+        )
     if checks.is_concrete(features):
         broken = np.flatnonzero(~np.asarray(jnp.isfinite(features).all(axis=(1, 2))))
         if broken.size:
@@ -83,48 +102,96 @@ def _gradient_features(
     log_prob: Callable,
     params: Any,
     transitions: Transitions,
-    projection: GaussianProjection,
+    projection: DenseProjection,
     *,
     batch_size: int,
     store_matrix: bool,
     mesh: Mesh | None = None,
 ) -> Array:
-    features = split_rows(
-        partial(_some_features, log_prob, batch_size=batch_size, store_matrix=store_matrix),
-        mesh, (transitions.observation, transitions.action), params, projection,
-        axis=1,
-    )  # fmt: skip
-    if transitions.mask is None:
-        return features
-    return jnp.where(transitions.mask[..., None], features, 0.0)
+    per_example_gradient = jax.vmap(jax.grad(log_prob), in_axes=(None, 0, 0))
+
+    def some(transitions: Transitions, params: Any, projection: DenseProjection) -> Array:
+        matrix = projection.matrix() if store_matrix else None
+
+        def one_batch(observation: Any, action: Any) -> Array:
+            gradients = per_example_gradient(params, observation, action)
+            return projection.project(gradients, matrix=matrix)
+
+        return _masked(transitions, map_transitions(one_batch, transitions, batch_size))
+
+    return split_rows(some, mesh, transitions, params, projection, axis=1)
 
 
-def _some_features(
+@partial(jax.jit, static_argnames=("log_prob", "batch_size", "mesh"))
+def _sketched_features(
     log_prob: Callable,
-    data: tuple[Any, Any],
     params: Any,
-    projection: GaussianProjection,
+    transitions: Transitions,
+    projection: TensorSketch,
     *,
     batch_size: int,
-    store_matrix: bool,
+    mesh: Mesh | None = None,
 ) -> Array:
-    """Features of the observations and actions in ``data``, leaves [n, t, ...]."""
-    num_tasks, num_steps = jax.tree.leaves(data)[0].shape[:2]
+    def some(transitions: Transitions, params: Any, projection: TensorSketch) -> Array:
+        # A trace belongs to the mesh that it was made under, so this one is made in here.
+        plan = plan_factors(log_prob, params, *first_transition(transitions))
+        spectra = projection.spectra(plan)
+
+        def one_batch(observation: Any, action: Any) -> Array:
+            factors = jax.vmap(plan.factors, (None, 0, 0))(params, observation, action)
+            return projection.project_factors(plan, factors, spectra)
+
+        return _masked(transitions, map_transitions(one_batch, transitions, batch_size))
+
+    return split_rows(some, mesh, transitions, params, projection, axis=1)
+
+
+def first_transition(transitions: Transitions) -> tuple[Any, Any]:
+    """Shapes of the observation and the action of one transition."""
+    data = (transitions.observation, transitions.action)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), data)
+
+
+def map_transitions(
+    function: Callable[[Any, Any], Any], transitions: Transitions, batch_size: int
+) -> Any:
+    """A function of a batch of observations and actions, on all transitions batch by batch.
+
+    Args:
+        function: ``function(observation, action)`` -> pytree, every leaf leading with the batch.
+        transitions: leaves lead with [n, T].
+        batch_size: transitions at a time.
+
+    Returns:
+        What it returned, leaves leading with [n, T].
+    """
+    num_tasks, num_steps = transitions.advantage.shape
     total = num_tasks * num_steps
     batch_size = min(batch_size, total)
     num_batches = -(-total // batch_size)
-    flat = jax.tree.map(lambda leaf: leaf.reshape(total, *leaf.shape[2:]), data)
-    matrix = projection.matrix() if store_matrix else None
-    per_example_gradient = jax.vmap(jax.grad(log_prob), in_axes=(None, 0, 0))
+    flat = jax.tree.map(
+        lambda leaf: leaf.reshape(total, *leaf.shape[2:]),
+        (transitions.observation, transitions.action),
+    )
 
-    def one_batch(batch: Array) -> Array:
+    def one_batch(batch: Array) -> Any:
         # The last batch may run past the end; it repeats the last transition.
         index = jnp.minimum(batch * batch_size + jnp.arange(batch_size), total - 1)
-        observation, action = jax.tree.map(lambda leaf: leaf[index], flat)
-        return projection.project(per_example_gradient(params, observation, action), matrix=matrix)
+        return function(*jax.tree.map(lambda leaf: leaf[index], flat))
 
-    features = lax.map(one_batch, jnp.arange(num_batches)).reshape(-1, projection.dim)[:total]
-    return features.reshape(num_tasks, num_steps, projection.dim)
+    made = lax.map(one_batch, jnp.arange(num_batches))
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:total].reshape(
+            num_tasks, num_steps, *leaf.shape[2:]
+        ),
+        made,
+    )
+
+
+def _masked(transitions: Transitions, features: Array) -> Array:
+    if transitions.mask is None:
+        return features
+    return jnp.where(transitions.mask[..., None], features, 0.0)
 
 
 def standardise_advantage(advantage: Array, mask: Array | None = None) -> Array:

@@ -22,10 +22,9 @@ from jax import Array, lax
 _PRECISION = lax.Precision.HIGHEST
 
 
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class GaussianProjection:
-    """A Gaussian matrix P ∈ R^{p×d}, held as the key that regenerates its blocks.
+class DenseProjection:
+    """A random matrix P ∈ R^{p×d}, held as the key that regenerates its blocks.
 
     Attributes:
         key: PRNG key of the blocks.
@@ -80,13 +79,7 @@ class GaussianProjection:
         Raises:
             ValueError: the tree or a shape differs from the parameters'.
         """
-        leaves, treedef = jax.tree.flatten(gradients)
-        found = tuple(tuple(leaf.shape[1:]) for leaf in leaves)
-        if treedef != self.treedef or found != self.shapes:
-            raise ValueError(
-                f"gradients have leaves of shapes {found} after their batch axis; the projection "
-                f"was made for parameters of shapes {self.shapes} in the same tree"
-            )
+        leaves = check_tree(gradients, self.treedef, self.shapes)
         batch = leaves[0].shape[0]
         flat = jnp.concatenate([leaf.reshape(batch, -1).astype(jnp.float32) for leaf in leaves], 1)
         padding = self.num_blocks * self.block_size - self.num_params
@@ -134,9 +127,31 @@ class GaussianProjection:
         return jax.tree.unflatten(self.treedef, leaves)
 
     def _block(self, block: Array) -> Array:
+        raise NotImplementedError
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GaussianProjection(DenseProjection):
+    """P with entries N(0, 1/d)."""
+
+    def _block(self, block: Array) -> Array:
         key = jax.random.fold_in(self.key, block)
         normal = jax.random.normal(key, (self.block_size, self.dim), jnp.float32)
         return normal / math.sqrt(self.dim)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RademacherProjection(DenseProjection):
+    """P with entries 1/√d and -1/√d, equally likely."""
+
+    def _block(self, block: Array) -> Array:
+        key = jax.random.fold_in(self.key, block)
+        words = jax.random.bits(key, (self.block_size, -(-self.dim // 32)), jnp.uint32)
+        bits = (words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)[None, None]) & 1
+        signs = 1 - 2 * bits.reshape(self.block_size, -1)[:, : self.dim].astype(jnp.float32)
+        return signs / math.sqrt(self.dim)
 
 
 def gaussian_projection(
@@ -162,10 +177,65 @@ def gaussian_projection(
     Reference:
         Johnson and Lindenstrauss (1984); PolicyGradEx (arXiv 2511.12779), section 3.
     """
-    if dim < 1:
-        raise ValueError(f"dim is {dim}; a projection needs at least one dimension")
+    return GaussianProjection(key, dim, *_layout(params, dim, block_size))
+
+
+def rademacher_projection(
+    key: Array, params: Any, dim: int = 400, *, block_size: int = 4096
+) -> RademacherProjection:
+    """Projection by a matrix of independent random signs over √d.
+
+    Inner products are unbiased, with variance (|g|²|h|² + (g·h)² - 2 Σ g_i² h_i²) / d.
+
+    Args:
+        key: PRNG key; equal keys give equal projections.
+        params: pytree of parameters (or of their shapes).
+        dim: d ≥ 1.
+        block_size: rows of P regenerated at a time; changing it changes P.
+
+    Returns:
+        A projection with ``.project(gradients)`` and ``.lift(coef)``.
+
+    Raises:
+        ValueError: ``dim`` or ``block_size`` below 1, no parameters.
+        TypeError: a parameter is not a floating-point array.
+
+    Reference:
+        Achlioptas (2003), "Database-friendly random projections", theorem 1.1.
+    """
+    return RademacherProjection(key, dim, *_layout(params, dim, block_size))
+
+
+def _layout(params: Any, dim: int, block_size: int) -> tuple[int, tuple, tuple, Any]:
+    """Checked block size, shapes, dtypes and tree."""
     if block_size < 1:
         raise ValueError(f"block_size is {block_size}; it must be at least 1")
+    shapes, dtypes, treedef = describe(params, dim)
+    num_params = sum(math.prod(shape) for shape in shapes)
+    return min(block_size, num_params), shapes, dtypes, treedef
+
+
+def check_tree(gradients: Any, treedef: Any, shapes: tuple) -> list[Array]:
+    """Leaves of a batch of gradients; ValueError where they are not the parameters'."""
+    leaves, found_treedef = jax.tree.flatten(gradients)
+    found = tuple(tuple(leaf.shape[1:]) for leaf in leaves)
+    if found_treedef != treedef or found != shapes:
+        raise ValueError(
+            f"gradients have leaves of shapes {found} after their batch axis; the projection "
+            f"was made for parameters of shapes {shapes} in the same tree"
+        )
+    return leaves
+
+
+def describe(params: Any, dim: int) -> tuple[tuple, tuple, Any]:
+    """Shapes, dtypes and tree of parameters that can be projected to ``dim`` numbers.
+
+    Raises:
+        ValueError: ``dim`` below 1, no parameters.
+        TypeError: a parameter is not a floating-point array.
+    """
+    if dim < 1:
+        raise ValueError(f"dim is {dim}; a projection needs at least one dimension")
     leaves, treedef = jax.tree.flatten(params)
     if sum(math.prod(jnp.shape(leaf)) for leaf in leaves) == 0:
         raise ValueError("params holds no parameters")
@@ -177,5 +247,4 @@ def gaussian_projection(
             )
     shapes = tuple(tuple(jnp.shape(leaf)) for leaf in leaves)
     dtypes = tuple(jnp.dtype(jnp.result_type(leaf)).name for leaf in leaves)
-    num_params = sum(math.prod(shape) for shape in shapes)
-    return GaussianProjection(key, dim, min(block_size, num_params), shapes, dtypes, treedef)
+    return shapes, dtypes, treedef

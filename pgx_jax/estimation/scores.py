@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array, lax
 
 from pgx_jax.estimation import checks
-from pgx_jax.estimation.projection import GaussianProjection
+from pgx_jax.estimation.gradients import Projection
 from pgx_jax.types import SubsetFits, Transitions
 
 Kind = Literal["surrogate", "linearised", "off_policy", "rollout"]
@@ -35,7 +35,7 @@ def score_subsets(
     kind: Kind = "surrogate",
     subsets: Array | None = None,
     params: Any = None,
-    projection: GaussianProjection | None = None,
+    projection: Projection | None = None,
     rho: float | None = None,
     log_prob: Callable[[Any, Any, Any], Array] | None = None,
     transitions: Transitions | None = None,
@@ -144,7 +144,7 @@ def rollout_subsets(
     rollout: Callable[[Any, Array, Array], Any],
     fits: SubsetFits,
     params: Any,
-    projection: GaussianProjection,
+    projection: Projection,
     subsets: Array,
     key: Array,
     *,
@@ -186,7 +186,7 @@ def scatter_scores(returns: Array, members: Array, subsets: Array) -> Array:
 
 
 def perturbed_params(
-    params: Any, projection: GaussianProjection, coef: Array, rho: Array | float | None = None
+    params: Any, projection: Projection, coef: Array, rho: Array | float | None = None
 ) -> Any:
     """θ* + P x, or the point in that direction at distance ρ |θ*|.
 
@@ -223,23 +223,66 @@ def _task_mean(values: Array, mask: Array | None) -> Array:
     return jnp.where(valid, values, 0.0).sum(axis=-1) / jnp.maximum(valid.sum(axis=-1), 1)
 
 
+def score_margins(
+    margins: Array,
+    advantage: Array,
+    *,
+    mask: Array | None = None,
+    kind: Literal["surrogate", "linearised"] = "surrogate",
+) -> Array:
+    """f_i(S) from products g_t·x_S that are already known, as ``GradientSpan.margins`` gives them.
+
+    Args:
+        margins: float[m, n, T].
+        advantage: float[n, T].
+        mask: bool[n, T], the transitions to score on.
+        kind: "surrogate" or "linearised", as in ``score_subsets``.
+
+    Returns:
+        float[m, n].
+
+    Raises:
+        ValueError: another kind, mismatched shapes.
+    """
+    if kind not in ("surrogate", "linearised"):
+        raise ValueError(f'kind is {kind!r}; margins give "surrogate" and "linearised" only')
+    checks.check_advantage(advantage, mask)
+    if tuple(margins.shape[1:]) != tuple(advantage.shape):
+        raise ValueError(
+            f"margins has shape {tuple(margins.shape)} and advantage {tuple(advantage.shape)}; "
+            "expected [m, n, T] and [n, T]"
+        )
+    return jax.vmap(partial(_score_task, kind=kind), (1, 0), 1)(
+        margins, _task_weight(advantage, mask)
+    )
+
+
+def _task_weight(advantage: Array, mask: Array | None) -> Array:
+    """Advantages divided by their number in the task, 0 where masked."""
+    count = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
+    return jnp.where(count, advantage, 0.0) / jnp.maximum(count.sum(axis=1, keepdims=True), 1)
+
+
+def _score_task(margins: Array, weight: Array, *, kind: str) -> Array:
+    """Scores of one task under m subsets from margins [m, T]."""
+    if kind == "linearised":
+        return margins @ weight
+    return -jax.nn.softplus(-jnp.sign(weight)[None] * margins) @ jnp.abs(weight)
+
+
 @partial(jax.jit, static_argnames=("kind",))
 def _score_features(
     coef: Array, features: Array, advantage: Array, mask: Array | None, *, kind: str
 ) -> Array:
-    count = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
-    weight = jnp.where(count, advantage, 0.0) / jnp.maximum(count.sum(axis=1, keepdims=True), 1)
+    valid = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
 
-    def one_task(task: tuple[Array, Array]) -> Array:
-        task_features, task_weight = task
-        margins = jnp.matmul(task_features, coef.T, precision=lax.Precision.HIGHEST)
-        if kind == "linearised":
-            return task_weight @ margins
-        signed = jnp.sign(task_weight)[:, None] * margins
-        return -jnp.abs(task_weight) @ jax.nn.softplus(-signed)
+    def one_task(task: tuple[Array, Array, Array]) -> Array:
+        task_features, task_valid, task_weight = task
+        clean = jnp.where(task_valid[:, None], task_features, 0.0)
+        margins = jnp.matmul(coef, clean.T, precision=lax.Precision.HIGHEST)
+        return _score_task(margins, task_weight, kind=kind)
 
-    clean = jnp.where(count[..., None], features, 0.0)
-    return lax.map(one_task, (clean, weight)).T
+    return lax.map(one_task, (features, valid, _task_weight(advantage, mask))).T
 
 
 @partial(jax.jit, static_argnames=("log_prob",))
@@ -271,7 +314,7 @@ def _score_off_policy(
 def _rollout_subsets(
     coef: Array,
     params: Any,
-    projection: GaussianProjection,
+    projection: Projection,
     rho: Array | float | None,
     subsets: Array,
     key: Array,

@@ -9,6 +9,7 @@ from typing import Any
 
 from pgx_jax.envs.families import check_family, unknown_name
 from pgx_jax.estimation.affinity import REDUCTIONS
+from pgx_jax.estimation.gradients import PROJECTIONS, ProjectionName
 from pgx_jax.estimation.scores import KINDS, Kind
 from pgx_jax.rl.ppo import PPOConfig
 
@@ -36,6 +37,7 @@ class RunConfig:
         meta_steps: environment steps of meta-training.
         num_steps: T, transitions per task for the features.
         dim: d, projection dimension.
+        projection: "gaussian", "tensor_sketch" or "rademacher".
         num_subsets: m.
         subset_size: tasks in a subset.
         l2: ridge penalty of the fits, for features of unit mean square norm.
@@ -68,6 +70,7 @@ class RunConfig:
     meta_steps: int = 256_000
     num_steps: int = 8192
     dim: int = 400
+    projection: ProjectionName = "gaussian"
     num_subsets: int = 200
     subset_size: int = 4
     l2: float = 1e-2
@@ -163,6 +166,8 @@ def check_config(config: RunConfig) -> None:
         )
     if config.score not in KINDS:
         raise ValueError(unknown_name("score", config.score, KINDS))
+    if config.projection not in PROJECTIONS:
+        raise ValueError(unknown_name("projection", config.projection, PROJECTIONS))
     if config.affinity not in REDUCTIONS:
         raise ValueError(unknown_name("affinity", config.affinity, REDUCTIONS))
     if config.ppo.num_envs < config.num_tasks:

@@ -9,10 +9,8 @@ from jax import Array
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.estimation import (
-    GaussianProjection,
     balanced_subsets,
     fit_subsets,
-    gaussian_projection,
     gradient_features,
     normalise_features,
     perturbed_params,
@@ -21,6 +19,7 @@ from pgx_jax.estimation import (
     standardise_advantage,
     task_affinity,
 )
+from pgx_jax.estimation.gradients import PROJECTIONS, Projection
 from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.stages import Outcome, Stage, StageRunner
@@ -94,14 +93,17 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
     tree = runner.run("transitions", settings, ["meta"], transitions).tree
     data = jax.tree.map(jnp.asarray, Transitions(**tree))
     data = data._replace(advantage=standardise_advantage(data.advantage, data.mask))
-    projection = gaussian_projection(stage_key(config, "projection"), agent.policy, config.dim)
+    make = PROJECTIONS[config.projection]
+    projection = make(stage_key(config, "projection"), agent.policy, config.dim)
 
     def features(_: Advance) -> Outcome:
         made = gradient_features(ppo.policy.log_prob, agent.policy, data, projection)
         scaled, scale = normalise_features(made, data.mask)
         return Outcome({"features": scaled, "scale": scale})
 
-    settings = config_fields(config, "seed", "dim")
+    # Left out where it is the usual one, so that finished runs can still be resumed.
+    names = ["seed", "dim"] + (["projection"] if config.projection != "gaussian" else [])
+    settings = config_fields(config, *names)
     tree = runner.run("features", settings, ["transitions"], features).tree
     made = jnp.asarray(tree["features"])
 
@@ -209,7 +211,7 @@ def _rollout_scores(
     config: RunConfig,
     ppo: PPO,
     params: Any,
-    projection: GaussianProjection,
+    projection: Projection,
     fits: SubsetFits,
     subsets: Array,
     advance: Advance,
@@ -245,6 +247,6 @@ def _rollout_scores(
 
 
 @jax.jit
-def _adapted(params: Any, projection: GaussianProjection, coef: Array, rho: float) -> Any:
+def _adapted(params: Any, projection: Projection, coef: Array, rho: float) -> Any:
     """θ_S of several subsets, leaves leading with their number."""
     return jax.vmap(lambda one: perturbed_params(params, projection, one, rho))(coef)

@@ -53,6 +53,8 @@ def main() -> None:
     mesh = jax.make_mesh((4, 2), ("one", "other"))
 
     def results(mesh):
+        sketch = pgx_jax.tensor_sketch(jax.random.key(1), params, 16)
+        sketched = pgx_jax.gradient_features(policy, params, transitions, sketch, mesh=mesh)
         projection = pgx_jax.gaussian_projection(jax.random.key(1), params, 16)
         features = pgx_jax.gradient_features(policy, params, transitions, projection, mesh=mesh)
         fits = pgx_jax.fit_subsets(
@@ -60,7 +62,7 @@ def main() -> None:
         )
         scores = pgx_jax.score_subsets(fits, features, transitions.advantage, mask=mask)
         affinity = pgx_jax.task_affinity(scores, subsets)
-        return [whole(leaf) for leaf in (features, *fits, affinity)]
+        return [whole(leaf) for leaf in (sketched, features, *fits, affinity)]
 
     for alone, divided in zip(results(None), results(mesh), strict=True):
         np.testing.assert_allclose(divided, alone, rtol=1e-5, atol=1e-5)

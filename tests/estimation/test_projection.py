@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgx_jax.estimation import gaussian_projection
+from pgx_jax.estimation import gaussian_projection, rademacher_projection
 from tests.reference.gradients import dense_matrix
 
 PARAMS = {"a": jnp.zeros((5, 3)), "b": [jnp.zeros(4), jnp.zeros(())]}  # p = 20
@@ -81,6 +81,38 @@ def test_entries_are_standard_normal_over_sqrt_dim_and_blocks_differ():
     # Rows of P are independent, so |correlation| of two blocks is a few 1/sqrt(size).
     first, second = entries[:512].ravel(), entries[512:1024].ravel()
     assert abs(np.mean(first * second)) < 5 / math.sqrt(first.size)
+
+
+def test_rademacher_entries_are_independent_signs_over_sqrt_dim():
+    params = {"w": jnp.zeros((40, 50))}
+    projection = rademacher_projection(jax.random.key(0), params, 45, block_size=512)
+    signs = dense_matrix(projection) * math.sqrt(45)
+    assert signs.shape == (2000, 45)
+    np.testing.assert_allclose(np.abs(signs), 1, rtol=1e-6)
+    spread = 1 / math.sqrt(signs.size)
+    assert abs(signs.mean()) < 5 * spread
+    for one, other in (
+        (signs[:512], signs[512:1024]),  # blocks
+        (signs[:-1], signs[1:]),  # rows
+        (signs[:, :-1], signs[:, 1:]),  # columns within a random word
+        (signs[:, :13], signs[:, 32:]),  # and across words
+    ):
+        assert abs((one * other).mean()) < 5 / math.sqrt(one.size)
+
+
+def test_rademacher_directions_equal_the_dense_matrix():
+    projection = rademacher_projection(jax.random.key(5), PARAMS, DIM, block_size=7)
+    other = rademacher_projection(jax.random.key(6), PARAMS, DIM, block_size=7)
+    assert (np.asarray(projection.matrix()) != np.asarray(other.matrix())).any()
+    dense = dense_matrix(projection)
+    gradients, flat = draw(0, 3)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    close(projection.project(gradients), flat @ dense)
+    close(projection.project(gradients, matrix=projection.matrix()), flat @ dense)
+    coef = np.random.default_rng(1).normal(size=(3, DIM)).astype(np.float32)
+    close(flatten(projection.lift(coef), (3,)), coef @ dense.T)
+    with pytest.raises(ValueError, match="dim is 0; a projection needs at least one"):
+        rademacher_projection(jax.random.key(0), PARAMS, 0)
 
 
 @settings(deadline=None, max_examples=25)

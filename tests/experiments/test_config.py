@@ -61,6 +61,7 @@ def test_unknown_names_suggest_the_nearest(environment, preset, message):
         ({"num_tasks": 3}, "subset_size is 4; .*set subset_size along with num_tasks"),
         ({"rho": -0.1}, r"rho is -0\.1"),
         ({"score": "rolout"}, 'unknown score "rolout"; did you mean "rollout"'),
+        ({"projection": "sketch"}, 'unknown projection "sketch"'),
         ({"num_tasks": 1}, "num_tasks is 1; grouping needs at least two tasks"),
         ({"num_tasks": 500, "subset_size": 4}, "num_envs is 160 for 500 tasks"),
     ],

@@ -131,6 +131,10 @@ def test_a_second_run_reuses_everything_and_says_so(first):
     [
         ({"num_groups": 2}, {"grouping", *COMPARISON}),
         ({"dim": 16}, {"features", "fits", "scores", "affinity", "grouping", *COMPARISON}),
+        (
+            {"projection": "tensor_sketch"},
+            {"features", "fits", "scores", "affinity", "grouping", *COMPARISON},
+        ),
         ({"l2": 0.1}, {"fits", "scores", "affinity", "grouping", *COMPARISON}),
         ({"rho": 0.02}, {"scores", "affinity", "grouping", *COMPARISON}),
         (
