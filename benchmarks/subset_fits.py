@@ -74,7 +74,9 @@ def main() -> None:
     for name, row in rows.items():
         row["largest_relative_gap"] = float(((results[name] - best) / best).max())
         print(f"{name:<46} {row['seconds']:8.2f} s  x{row['ratio']:.1f}", row)
-    print(f"GEMM {gemm:.0f} GFLOP/s, steps {int(ours.steps)}")
+    work = flops(args, data[2], int(ours.steps))
+    share = work / 1e9 / gemm / ours_seconds
+    print(f"GEMM {gemm:.0f} GFLOP/s, steps {int(ours.steps)}, {work / 1e9:.0f} GFLOP: {share:.0%}")
     if args.json:
         write_results(
             args.json,
@@ -83,6 +85,9 @@ def main() -> None:
                 "warm-up for ours, one run for the peers",
                 "size": vars(args) | {"json": str(args.json)},
                 "gemm_gflops": gemm,
+                "gflop": work / 1e9,
+                "share_of_gemm_rate": share,
+                "converged": int(np.sum(ours.converged)),
                 "steps": int(ours.steps),
                 "rows": rows,
             },
@@ -152,6 +157,15 @@ def objective(
         ridge = l2 / 2 * (coef[row].astype(float) ** 2).sum()
         values[row] = (np.abs(target) * loss).mean() + ridge
     return values
+
+
+def flops(args: argparse.Namespace, subsets: np.ndarray, steps: int) -> float:
+    """Multiplications and additions of the matrix products and the factorisation."""
+    gram = 2 * args.num_tasks * args.num_steps * args.dim**2
+    factor = 4 / 3 * args.dim**3  # Cholesky and its inverse
+    # Margins and gradient: at the start, in every step, and once more at the end.
+    products = 4 * args.num_steps * args.dim * int(subsets.sum())
+    return gram + factor + (steps + 2) * products
 
 
 def gemm_rate(size: int = 2048) -> float:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 
 from pgx_jax.estimation import (
     balanced_subsets,
@@ -65,6 +66,7 @@ def group_tasks(
     max_groups: int | None = None,
     batch_size: int = 1024,
     rollout_batch_size: int | None = None,
+    mesh: Mesh | None = None,
 ) -> GroupedTasks:
     """Which of the tasks should share a policy.
 
@@ -93,6 +95,7 @@ def group_tasks(
         max_groups: largest k that the automatic choice considers.
         batch_size: transitions whose gradients are held at a time.
         rollout_batch_size: subsets that ``rollout`` is vmapped over at a time; None never vmaps.
+        mesh: devices for features and fits, as ``gradient_features`` and ``fit_subsets`` take it.
 
     Returns:
         ``GroupedTasks``.
@@ -100,7 +103,7 @@ def group_tasks(
     Raises:
         ValueError: bad shapes, non-finite or all-zero advantages, k outside 1..n, a subset size
             outside 1..n.
-        TypeError: ``log_prob`` does not return a real scalar.
+        TypeError: ``log_prob`` does not return a real scalar, ``mesh`` is no mesh.
 
     Reference:
         PolicyGradEx (arXiv 2511.12779), algorithm 1.
@@ -134,12 +137,14 @@ def group_tasks(
     advantage = standardise_advantage(transitions.advantage, transitions.mask)
     transitions = transitions._replace(advantage=advantage)
     drawn = PROJECTIONS[projection](projection_key, params, dim)
-    features = gradient_features(log_prob, params, transitions, drawn, batch_size=batch_size)
+    features = gradient_features(
+        log_prob, params, transitions, drawn, batch_size=batch_size, mesh=mesh
+    )
     features, scale = normalise_features(features, transitions.mask)
     fit_mask, score_mask = transitions.mask, transitions.mask
     if kind != "rollout":
         fit_mask, score_mask = split_transitions(split_key, advantage, transitions.mask)
-    fits = fit_subsets(features, advantage, subsets, l2=l2, mask=fit_mask)
+    fits = fit_subsets(features, advantage, subsets, l2=l2, mask=fit_mask, mesh=mesh)
     scores = score_subsets(
         fits,
         features,

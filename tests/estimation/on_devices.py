@@ -62,6 +62,11 @@ def main() -> None:
         )
         scores = pgx_jax.score_subsets(fits, features, transitions.advantage, mask=mask)
         affinity = pgx_jax.task_affinity(scores, subsets)
+        if ALONE:
+            found = pgx_jax.group_tasks(
+                policy, params, transitions, num_groups=2, key=jax.random.key(2), dim=16, mesh=mesh
+            )
+            affinity = affinity + found.affinity
         return [whole(leaf) for leaf in (sketched, features, *fits, affinity)]
 
     for alone, divided in zip(results(None), results(mesh), strict=True):
