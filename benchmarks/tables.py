@@ -103,7 +103,7 @@ def learning_table() -> str:
     result = load("learning")
     if result is None:
         return "Not measured."
-    head = ["environment", "start", "measure", "asked", "reached", "seeds", "steps", "minutes"]
+    head = ["environment", "start", "measure", "asked", "reached", "seeds", "steps"]
     lines = [row(head), row(["---"] * len(head))]
     for name, case in result.items():
         metric, seeds = case["metric"], case["seeds"]
@@ -119,10 +119,9 @@ def learning_table() -> str:
             f", {other} at most {limit:.0%}" for other, limit in case["limits"].items()
         )
         steps = sum(one["env_steps"] for one in seeds) / len(seeds)
-        minutes = sum(one["wall_seconds"] for one in seeds) / len(seeds) / 60
         start = "experts" if case["warm_start"] == "experts" else "scratch"
         cells = [name, start, metric, asked, text, str(len(seeds))]
-        lines.append(row([*cells, f"{steps / 1e6:.2g}M", f"{minutes:.1f}"]))
+        lines.append(row([*cells, f"{steps / 1e6:.2g}M"]))
     return "\n".join(lines)
 
 
@@ -135,7 +134,9 @@ def rollout_table() -> str:
     lines = [row(head), row(["---"] * len(head))]
 
     def compare(what: str, ours: float, peer: str, theirs: float) -> None:
-        cells = [what, f"{ours:,.0f}", peer, f"{theirs:,.0f}", f"{ours / theirs:.2f}"]
+        ratio = ours / theirs
+        shown = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2f}"
+        cells = [what, f"{ours:,.0f}", peer, f"{theirs:,.0f}", shown]
         lines.append(row(cells))
 
     for name, values in result["rows"].items():
