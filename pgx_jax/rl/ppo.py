@@ -277,18 +277,27 @@ class PPO:
         self, agent: Agent, trajectory: Trajectory, task_index: Array
     ) -> tuple[Array, Array]:
         """Advantages and values of a trajectory in reward units, float[T, B] each; 0 if masked."""
-        task = jnp.broadcast_to(task_index, trajectory.step.reward.shape)
-        mean, deviation = agent.return_mean[task], agent.return_deviation[task]
+        mean, deviation = agent.return_mean[task_index], agent.return_deviation[task_index]
         deviation = jnp.where(deviation > 0, deviation, 1.0)
 
         def value_of(observation: Array) -> Array:
+            task = jnp.broadcast_to(task_index, observation.shape[: observation.ndim - len(shape)])
             return mean + deviation * self.critic.value(agent.critic, observation, task)
 
+        shape = self.environment.observation_shape
         value = value_of(trajectory.observation)
+        final, truncated = trajectory.step.final_observation, trajectory.step.truncated
+        following = jnp.concatenate([value[1:], value_of(final[-1])[None]])
+        # Most rollouts truncate no episode, and what follows a step is then the next one's value.
+        following = lax.cond(
+            truncated.any(),
+            lambda: jnp.where(truncated, value_of(final), following),
+            lambda: following,
+        )
         advantage = generalised_advantages(
             trajectory.step.reward,
             value,
-            value_of(trajectory.step.final_observation),
+            following,
             trajectory.step.terminated,
             trajectory.step.done,
             discount=self.config.discount,
@@ -336,13 +345,14 @@ class PPO:
         size = batch.weight.shape[0] // config.num_minibatches
 
         def epoch(carry: tuple, epoch_key: Array) -> tuple[tuple, tuple]:
-            order = jax.random.permutation(epoch_key, batch.weight.shape[0])
+            # One sort of random bits; jax.random.permutation takes two, against ties that would
+            # only leave two samples in their order.
+            order = jnp.argsort(jax.random.bits(epoch_key, batch.weight.shape))
             order = order[: size * config.num_minibatches].reshape(config.num_minibatches, size)
-            return lax.scan(minibatch, carry, order)
+            return lax.scan(minibatch, carry, jax.tree.map(lambda leaf: leaf[order], batch))
 
-        def minibatch(carry: tuple, index: Array) -> tuple[tuple, tuple]:
+        def minibatch(carry: tuple, part: _Batch) -> tuple[tuple, tuple]:
             agent, (policy_state, critic_state) = carry
-            part = jax.tree.map(lambda leaf: leaf[index], batch)
             (_, extras), policy_grad = jax.value_and_grad(self._policy_loss, has_aux=True)(
                 agent.policy, part
             )
