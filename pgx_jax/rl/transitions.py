@@ -12,6 +12,9 @@ from pgx_jax.rl.ppo import PPO, Agent
 from pgx_jax.rl.rollout import Trajectory, rollout, start_rollout, tasks_of
 from pgx_jax.types import Transitions
 
+MOST_ENVIRONMENTS = 320
+"""A simulator on the host takes up to 20 MB of memory."""
+
 
 def collect_transitions(
     ppo: PPO,
@@ -21,7 +24,7 @@ def collect_transitions(
     *,
     num_tasks: int,
     num_steps: int,
-    envs_per_task: int = 16,
+    envs_per_task: int | None = None,
 ) -> Transitions:
     """``num_steps`` transitions of each task under the sampled policy.
 
@@ -32,7 +35,9 @@ def collect_transitions(
         key: PRNG key.
         num_tasks: n.
         num_steps: T, transitions kept per task.
-        envs_per_task: environments that share them; episodes start afresh in each.
+        envs_per_task: environments that share them; episodes start afresh in each. None takes
+            16, or fewer where there are so many tasks that they would be more than
+            ``MOST_ENVIRONMENTS``.
 
     Returns:
         Leaves [n, T, ...]. Advantages are generalised advantage estimates in reward units. The
@@ -41,6 +46,8 @@ def collect_transitions(
     Raises:
         HostEnvironmentError: an environment on the host failed.
     """
+    if envs_per_task is None:
+        envs_per_task = max(1, min(16, MOST_ENVIRONMENTS // num_tasks))
     in_python = runs_in_python(ppo.environment)
     run = _collect if in_python else _compiled_collect
     result = run(ppo, agent, tasks, key, num_tasks, num_steps, min(envs_per_task, num_steps))
