@@ -8,6 +8,7 @@ import pgx_jax
 CONTRACT = (
     "Transitions",
     "gaussian_projection",
+    "tensor_sketch",
     "gradient_features",
     "random_subsets",
     "balanced_subsets",

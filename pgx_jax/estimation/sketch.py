@@ -30,8 +30,8 @@ from jax import Array, lax
 from pgx_jax.estimation.factors import (
     FactorPlan,
     GradientFactors,
+    Outer,
     Product,
-    axes_in_order,
     outer_gradient,
 )
 from pgx_jax.estimation.projection import check_tree, describe
@@ -166,17 +166,13 @@ class TensorSketch:
         formed: list[tuple[int, Array]] = []
         for product, outer in zip(plan.products, factors.outers, strict=True):
             shape = self.shapes[product.leaf]
-            inputs, deltas = (part.astype(jnp.float32) for part in outer)
-            if _column_side(product, shape) == "output":
-                row_part, column_part, row_axes = inputs, deltas, product.input_axes
-            elif _column_side(product, shape) == "input":
-                row_part, column_part, row_axes = deltas, inputs, product.output_axes
-            else:
+            parted = _part(product, shape, outer)
+            if parted is None:
                 formed.append((product.leaf, outer_gradient(product, shape, outer)))
                 continue
             rows, columns = spectra[product.leaf]
-            rows = _arrange(rows, product, row_axes, shape)
-            total += _convolve(_transform(row_part, rows), _transform(column_part, columns[None]))
+            along_rows = _transform(parted.rows, _arrange(rows, parted, shape))
+            total += _convolve(along_rows, _transform(parted.columns, columns[None]))
         for leaf, gradient in zip(plan.explicit, factors.explicit, strict=True):
             if len(self.shapes[leaf]) < 2:
                 rows, columns = spectra[leaf]
@@ -336,30 +332,47 @@ def _host(
     return max(found)[2] if found else None
 
 
-def _column_side(product: Product, shape: tuple[int, ...]) -> str | None:
-    """Which factor lies along the last axis of the leaf; None where neither does alone."""
-    last = {len(shape) - 1} if shape[-1] > 1 else set()
-    long = {axis for axis, size in enumerate(shape) if size > 1}
-    if set(product.output_axes) & long == last:
-        return "output"
-    if set(product.input_axes) & long == last:
-        return "input"
-    return None
+class _Parted(NamedTuple):
+    """A product's factors, brought to the leaf's rows and its last axis."""
+
+    rows: Array  # [B, b, p, axes of one factor]
+    columns: Array  # [B, b, p, last axis]
+    batch_axes: tuple[int, ...]
+    row_axes: tuple[int, ...]
 
 
-def _arrange(
-    rows: Array, product: Product, row_axes: tuple[int, ...], shape: tuple[int, ...]
-) -> Array:
+def _part(product: Product, shape: tuple[int, ...], outer: Outer) -> _Parted | None:
+    """The factors by rows and last axis; None where that axis numbers separate products."""
+    inputs, deltas = (part.astype(jnp.float32) for part in outer)
+    last = len(shape) - 1
+    if last in product.batch_axes and shape[last] > 1:
+        return None
+    sides = (inputs, product.input_axes), (deltas, product.output_axes)
+    (columns, axes), (rows, row_axes) = sides if last in product.input_axes else sides[::-1]
+    others = tuple(axis for axis in axes if axis != last)
+    batch_axes = tuple(axis for axis in product.batch_axes if axis != last)
+    if others:
+        # Other axes of that factor number separate products from here on.
+        sizes = [shape[axis] for axis in (axes if last in axes else (*axes, last))]
+        split = columns.reshape(*columns.shape[:3], *sizes)
+        position = axes.index(last) if last in axes else len(axes)
+        split = jnp.moveaxis(split, 3 + position, -1)
+        split = split.reshape(*columns.shape[:3], -1, shape[last])
+        num_batch, count = columns.shape[1], split.shape[3]
+        columns = jnp.moveaxis(split, 3, 2).reshape(
+            columns.shape[0], num_batch * count, columns.shape[2], shape[last]
+        )
+        rows = jnp.repeat(rows, count, axis=1)
+    return _Parted(rows, columns, batch_axes + others, row_axes)
+
+
+def _arrange(rows: Array, parted: _Parted, shape: tuple[int, ...]) -> Array:
     """Spectra of the rows [r, 2, f] as [b, axes of one factor, 2, f]."""
-    order = [
-        axis
-        for axis in (*product.batch_axes, *row_axes, *axes_in_order(product, len(shape)))
-        if axis < len(shape) - 1
-    ]
-    order = list(dict.fromkeys(order))
+    named = (*parted.batch_axes, *parted.row_axes, *range(len(shape) - 1))
+    order = list(dict.fromkeys(axis for axis in named if axis < len(shape) - 1))
     split = rows.reshape(*shape[:-1], *rows.shape[-2:])
     split = split.transpose(*order, len(shape) - 1, len(shape))
-    num_batch = math.prod(shape[axis] for axis in product.batch_axes)
+    num_batch = math.prod(shape[axis] for axis in parted.batch_axes)
     return split.reshape(num_batch, -1, *rows.shape[-2:])
 
 
