@@ -57,9 +57,9 @@ def main() -> None:
             write_results(
                 args.json,
                 {
-                    "what": "seconds; gap in % of the objective; adjusted Rand index against the "
-                    "planted groups; objective (of the affinity less its mean) over that of "
-                    "cluster_tasks",
+                    "what": "seconds, and those of the processor; gap in % of the objective; "
+                    "adjusted Rand index against the planted groups; objective (of the affinity "
+                    "less its mean) over that of cluster_tasks",
                     "sizes": dict(sorted(sizes.items(), key=lambda item: int(item[0]))),
                 },
             )
@@ -74,15 +74,17 @@ def one_kind(num_tasks: int, kind: str, args: argparse.Namespace) -> list[dict]:
         values = normalise_affinity(affinity).values
         ours = None
         for name, function in methods(num_tasks, num_groups, seed, args).items():
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             labels, gap, status = function(affinity)
             seconds = time.perf_counter() - started
+            cpu_seconds = time.process_time() - cpu_started
             objective = partition_objective(values, labels)
             ours = objective if ours is None else ours
             runs.setdefault(name, []).append(
                 {
                     "seed": seed,
                     "seconds": seconds,
+                    "cpu_seconds": cpu_seconds,
                     "objective": objective,
                     "objective_of_planted": None
                     if KINDS[kind] is None
@@ -98,14 +100,14 @@ def one_kind(num_tasks: int, kind: str, args: argparse.Namespace) -> list[dict]:
     rows = []
     for name, found in runs.items():
         row = {"num_tasks": num_tasks, "num_groups": num_groups, "kind": kind, "method": name}
-        for key in ("seconds", "ratio", "gap_percent", "adjusted_rand_index"):
+        for key in ("seconds", "cpu_seconds", "ratio", "gap_percent", "adjusted_rand_index"):
             given = [run[key] for run in found if run[key] is not None]
             row[key] = mean_interval(given) if given else None
         row["runs"] = found
         rows.append(row)
         text = ", ".join(
             f"{key} {row[key]['mean']:.4g}"
-            for key in ("seconds", "gap_percent", "ratio", "adjusted_rand_index")
+            for key in ("seconds", "cpu_seconds", "gap_percent", "ratio", "adjusted_rand_index")
             if row[key]
         )
         print(

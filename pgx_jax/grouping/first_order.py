@@ -29,6 +29,9 @@ OVER_RELAXATION = 1.6
 CHECK_EVERY = 10
 # ρ stays as it is after so many steps, because the theory wants it so in the end.
 ADAPT_UNTIL = 150
+# Steps end where the bound can fall by this share of the certified gap at most.
+GAP_SHARE = 0.01
+PRIMAL_TOLERANCE = 1e-3
 # Eigenvalues z tried for the starting multipliers.
 NUM_LEVELS = 5
 
@@ -68,7 +71,7 @@ def solve_by_splitting(
         num_groups: k. Exactly one of ``num_groups`` and ``penalty`` is given.
         penalty: λ.
         tolerance: stop where the bound is so near the partition's objective, or the relaxation's
-            own value, relative to 1 + |objective|.
+            own value, relative to 1 + |objective|; or nearer that value than 1 % of the gap.
         max_steps: steps at most.
 
     Returns:
@@ -110,15 +113,16 @@ def solve_by_splitting(
         primal = float(np.linalg.norm(projected - solution)) / size
         change = rho * float(np.linalg.norm(solution - previous))
         value = float(np.sum(affinity * projected)) - cost * float(np.trace(projected))
-        gap = min(best_bound - objective, best_bound - value if primal <= tolerance else np.inf)
-        if gap <= tolerance * scale:
+        # What the relaxation leaves open no step can close; a share of it is not worth many.
+        enough = max(tolerance * scale, GAP_SHARE * (best_bound - objective))
+        left = best_bound - value if primal <= PRIMAL_TOLERANCE else np.inf
+        if min(best_bound - objective, left) <= tolerance * scale or left <= enough:
             converged = True
             break
         if step <= ADAPT_UNTIL:
             ratio = np.sqrt(primal * max(float(np.linalg.norm(dual)), 1e-12) / max(change, 1e-12))
             factor = float(np.clip(ratio, 0.5, 2.0))
-            rho, scaled = rho * factor, scaled / factor
-            threshold = -np.inf
+            rho, scaled, threshold = rho * factor, scaled / factor, threshold / factor
     return FirstOrder(solution, best_dual, best_bound, step, converged)
 
 
@@ -245,7 +249,7 @@ def _project(
     # The vector 1 belongs to 11ᵀ/n alone: its eigenvalue is put below all that count.
     centred -= (2.0 + float(np.linalg.norm(centred))) / num_tasks
     known = ceiling is None
-    lowest = shift if known else threshold - 0.1 * (1.0 + abs(threshold))
+    lowest = shift if known else threshold - 0.05 * (1.0 + abs(threshold))
     while True:
         limits = [lowest, np.inf] if np.isfinite(lowest) else None
         values, vectors = scipy.linalg.eigh(
@@ -262,15 +266,16 @@ def _project(
 
 
 def _shift_to_trace(values: np.ndarray, trace: int) -> float:
-    """θ with Σ clip(value - θ, 0, 1) = trace; -inf where there are too few values for it."""
-    knots = np.sort(np.concatenate([values - 1.0, values]))
-    totals = np.clip(values[None] - knots[:, None], 0.0, 1.0).sum(axis=1)
-    if len(values) == 0 or totals[0] < trace:
+    """θ with Σ clip(value - θ, 0, 1) = trace, by bisection; -inf where values are too few."""
+    if len(values) < trace:
         return -np.inf
-    # Totals fall from knot to knot, linearly in between.
-    last = int(np.flatnonzero(totals >= trace)[-1])
-    if last + 1 == len(knots):
-        return float(knots[-1])
-    fall = totals[last] - totals[last + 1]
-    share = (totals[last] - trace) / fall if fall > 0 else 0.0
-    return float(knots[last] + share * (knots[last + 1] - knots[last]))
+    low, high = float(values.min()) - 1.0, float(values.max())
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        if not low < middle < high:
+            break
+        if np.clip(values - middle, 0.0, 1.0).sum() >= trace:
+            low = middle
+        else:
+            high = middle
+    return low
