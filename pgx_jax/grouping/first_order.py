@@ -29,8 +29,7 @@ OVER_RELAXATION = 1.6
 CHECK_EVERY = 10
 # ρ stays as it is after so many steps, because the theory wants it so in the end.
 ADAPT_UNTIL = 150
-# Steps end where the bound can fall by this share of the certified gap at most.
-GAP_SHARE = 0.01
+# How far X and Z may be apart, relatively, where steps end by ``gap_share``.
 PRIMAL_TOLERANCE = 1e-3
 # Eigenvalues z tried for the starting multipliers.
 NUM_LEVELS = 5
@@ -61,6 +60,7 @@ def solve_by_splitting(
     penalty: float | None = None,
     *,
     tolerance: float = 1e-4,
+    gap_share: float = 0.01,
     max_steps: int = 300,
 ) -> FirstOrder:
     """Solves the relaxation of grouping by ADMM.
@@ -71,7 +71,8 @@ def solve_by_splitting(
         num_groups: k. Exactly one of ``num_groups`` and ``penalty`` is given.
         penalty: λ.
         tolerance: stop where the bound is so near the partition's objective, or the relaxation's
-            own value, relative to 1 + |objective|; or nearer that value than 1 % of the gap.
+            own value, relative to 1 + |objective|.
+        gap_share: stop where no more than this share of the certified gap is left to be closed.
         max_steps: steps at most.
 
     Returns:
@@ -113,10 +114,13 @@ def solve_by_splitting(
         primal = float(np.linalg.norm(projected - solution)) / size
         change = rho * float(np.linalg.norm(solution - previous))
         value = float(np.sum(affinity * projected)) - cost * float(np.trace(projected))
+        gap, left = best_bound - objective, abs(best_bound - value)
         # What the relaxation leaves open no step can close; a share of it is not worth many.
-        enough = max(tolerance * scale, GAP_SHARE * (best_bound - objective))
-        left = best_bound - value if primal <= PRIMAL_TOLERANCE else np.inf
-        if min(best_bound - objective, left) <= tolerance * scale or left <= enough:
+        if (
+            gap <= tolerance * scale
+            or (primal <= tolerance and left <= tolerance * scale)
+            or (primal <= PRIMAL_TOLERANCE and left < gap_share * gap)
+        ):
             converged = True
             break
         if step <= ADAPT_UNTIL:
