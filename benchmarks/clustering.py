@@ -30,6 +30,7 @@ from pgx_jax.grouping import (
     normalise_affinity,
     partition_objective,
 )
+from pgx_jax.grouping.sdp import choose_solver
 
 NUM_GROUPS = {10: 3, 50: 5, 100: 10, 300: 10, 1000: 20}
 # Noise relative to the difference of entries within and between groups; None is noise alone.
@@ -149,7 +150,8 @@ def methods(
         chosen["solver CLARABEL (cvxpy)"] = ours("CLARABEL")
     if num_tasks <= args.largest_scs:
         chosen["solver SCS (cvxpy)"] = ours("SCS")
-    chosen["solver ADMM"] = ours("ADMM")
+    if choose_solver(None, num_tasks) != "ADMM":
+        chosen["solver ADMM"] = ours("ADMM")
 
     def spectral(affinity: np.ndarray) -> tuple:
         # It takes weights of edges: the affinity is moved up to be non-negative.
