@@ -4,10 +4,11 @@ Against the solvers of cvxpy where these finish, and against spectral clustering
 leading eigenvectors, which certify nothing.
 
 Run: python benchmarks/clustering.py --json benchmarks/results/clustering.json
-(--add keeps the sizes that the file has and this run has not)
+(--add keeps the sizes and kinds that the file has and this run has not)
 """
 
 import argparse
+import itertools
 import json
 import os
 import shlex
@@ -40,8 +41,9 @@ KINDS = {"planted, noise 0.5": 0.5, "planted, noise 1": 1.0, "random": None}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the results here")
-    parser.add_argument("--add", action="store_true", help="keep other sizes of the file")
+    parser.add_argument("--add", action="store_true", help="keep the file's other rows")
     parser.add_argument("--num-tasks", type=int, nargs="+", default=list(NUM_GROUPS))
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to SEEDS-1")
     parser.add_argument("--largest-clarabel", type=int, default=50)
     parser.add_argument("--largest-scs", type=int, default=100)
@@ -51,9 +53,12 @@ def main() -> None:
     sizes: dict[str, dict] = {}
     if args.add and args.json and args.json.exists():
         sizes = json.loads(args.json.read_text())["sizes"]
-    for num_tasks in args.num_tasks:
-        rows = [row for kind in KINDS for row in one_kind(num_tasks, kind, args)]
-        sizes[str(num_tasks)] = {"command": shlex.join(["python", *sys.argv]), "rows": rows}
+    command = shlex.join(["python", *sys.argv])
+    for num_tasks, kind in itertools.product(args.num_tasks, args.kinds):
+        earlier = sizes.get(str(num_tasks), {"rows": []})["rows"]
+        rows = [row for row in earlier if row["kind"] != kind]
+        rows += [row | {"command": command} for row in one_kind(num_tasks, kind, args)]
+        sizes[str(num_tasks)] = {"rows": rows}
         if args.json:
             write_results(
                 args.json,
