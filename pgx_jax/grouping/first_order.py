@@ -29,6 +29,8 @@ OVER_RELAXATION = 1.6
 CHECK_EVERY = 10
 # ρ stays as it is after so many steps, because the theory wants it so in the end.
 ADAPT_UNTIL = 150
+# Checks in a row between which the bound has to fall by ``gap_share`` of the gap.
+PATIENCE = 4
 # How far X and Z may be apart, relatively, where steps end by ``gap_share``.
 PRIMAL_TOLERANCE = 1e-3
 # Eigenvalues z tried for the starting multipliers.
@@ -72,7 +74,8 @@ def solve_by_splitting(
         penalty: λ.
         tolerance: stop where the bound is so near the partition's objective, or the relaxation's
             own value, relative to 1 + |objective|.
-        gap_share: stop where no more than this share of the certified gap is left to be closed.
+        gap_share: stop where no more than this share of the certified gap is left to be closed, or
+            where 40 steps have closed less than that.
         max_steps: steps at most.
 
     Returns:
@@ -96,6 +99,7 @@ def solve_by_splitting(
     solution, scaled = start, -dual / rho
     best_dual, best_bound = dual, bound
     threshold = -np.inf
+    bounds: list[float] = []
     converged, step = False, 0
     for step in range(1, max_steps + 1):
         target = solution - scaled + affinity / rho
@@ -122,6 +126,9 @@ def solve_by_splitting(
             or (primal <= PRIMAL_TOLERANCE and left < gap_share * gap)
         ):
             converged = True
+            break
+        bounds.append(best_bound)
+        if len(bounds) > PATIENCE and bounds[-1 - PATIENCE] - best_bound < gap_share * gap:
             break
         if step <= ADAPT_UNTIL:
             ratio = np.sqrt(primal * max(float(np.linalg.norm(dual)), 1e-12) / max(change, 1e-12))
