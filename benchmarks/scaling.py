@@ -83,16 +83,16 @@ def main() -> None:
             f"{result['status']}, automatic k {result.get('automatic_k')}",
             flush=True,
         )
-    if args.json:
-        ordered = dict(sorted(sizes.items(), key=lambda item: int(item[0])))
-        write_results(
-            args.json,
-            {
-                "what": "seconds, those of the processor, and peak memory of each stage; one "
-                "process a size, compilation included",
-                "sizes": ordered,
-            },
-        )
+        if args.json:
+            ordered = dict(sorted(sizes.items(), key=lambda item: int(item[0])))
+            write_results(
+                args.json,
+                {
+                    "what": "seconds, those of the processor, and peak memory of each stage; one "
+                    "process a size, compilation included",
+                    "sizes": ordered,
+                },
+            )
 
 
 def in_own_process(num_tasks: int, args: argparse.Namespace) -> dict:

@@ -9,7 +9,7 @@ NUM_FOLDS = 5
 NUM_REPEATS = 4
 # Many tasks have many scores to judge by, and every fold takes its time.
 NUM_REPEATS_LARGE = 1
-LARGE_PROBLEM = 100
+LARGE_PROBLEM = 60
 # Fewer distinct subsets than this leave nothing to learn from once some are held out.
 FEWEST_SUBSETS = 4
 # Beyond this many groups the search is slow and, at usual numbers of subsets, hopeless.
@@ -51,7 +51,7 @@ def select_num_groups(
         subsets: bool[m, n], membership.
         max_groups: largest k to try, ≥ 1; never more than n-1 are tried. None means 20.
         num_folds: folds, ≥ 2; at most one a distinct subset. Equal subsets share a fold.
-        num_repeats: how often the folds are redrawn, ≥ 1; None means 4, or 1 beyond 100 tasks.
+        num_repeats: how often the folds are redrawn, ≥ 1; None means 4, or 1 beyond 60 tasks.
         seed: of the folds and of the clustering's random starts.
 
     Returns:
