@@ -6,10 +6,14 @@ sqrt(1 - r²) over the pairs (sums of rows and columns removed, which no groupin
 whether clustering it gives the planted groups. Random subsets have the sizes of the balanced ones.
 
 Run: python benchmarks/designs.py --json benchmarks/results/designs.json
+(--add keeps the rows that the file has and this run has not)
 """
 
 import argparse
+import json
 import os
+import shlex
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -30,6 +34,8 @@ TRUTHS = ("blocks", "graded")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--add", action="store_true", help="keep other rows of the file")
+    parser.add_argument("--truths", nargs="+", default=list(TRUTHS), choices=TRUTHS)
     parser.add_argument("--num-tasks", type=int, default=50)
     parser.add_argument("--subset-size", type=int, default=7)
     parser.add_argument("--num-groups", type=int, default=5)
@@ -38,21 +44,31 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="seeds 0 to SEEDS-1")
     args = parser.parse_args()
 
-    rows = []
-    for truth in TRUTHS:
+    rows: list[dict] = []
+    if args.add and args.json and args.json.exists():
+        rows = json.loads(args.json.read_text())["rows"]
+    for truth in args.truths:
         for pair_count in args.pair_counts:
-            rows += one_size(truth, pair_count, args)
+            new = one_size(truth, pair_count, args)
+            kept = [row for row in rows if not same_case(row, new[0])]
+            rows = kept + [row | {"command": shlex.join(["python", *sys.argv])} for row in new]
     if args.json:
         write_results(
             args.json,
             {
                 "what": "relative error of the affinity, and share of seeds with the planted "
                 "groups, against the number of subsets m",
-                "size": {key: value for key, value in vars(args).items() if key != "json"},
+                "num_seeds": args.seeds,
                 "schoenheim_bound": schoenheim_bound(args.num_tasks, args.subset_size),
                 "rows": rows,
             },
         )
+
+
+def same_case(row: dict, other: dict) -> bool:
+    """Whether two rows are of the same truth, tasks and number of subsets."""
+    keys = ("truth", "num_tasks", "subset_size", "noise", "num_subsets")
+    return all(row[key] == other[key] for key in keys)
 
 
 def one_size(truth: str, pair_count: int, args: argparse.Namespace) -> list[dict]:
@@ -77,7 +93,7 @@ def one_size(truth: str, pair_count: int, args: argparse.Namespace) -> list[dict
             for estimator in ESTIMATORS:
                 affinity = estimate(estimator, scores, subsets)
                 values = normalise_affinity(affinity).values
-                labels = round_to_groups(values, args.num_groups)
+                labels = round_to_groups(values, args.num_groups, num_random=8)
                 record = found.setdefault((design, estimator), {"m": len(subsets), "runs": []})
                 record["runs"].append(
                     {
@@ -93,6 +109,10 @@ def one_size(truth: str, pair_count: int, args: argparse.Namespace) -> list[dict
         runs = record["runs"]
         row = {
             "truth": truth,
+            "num_tasks": args.num_tasks,
+            "subset_size": args.subset_size,
+            "num_groups": args.num_groups,
+            "noise": args.noise,
             "design": design,
             "estimator": estimator,
             "num_subsets": record["m"],

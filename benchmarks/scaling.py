@@ -6,7 +6,7 @@ groups. T and d fall with n as the table SIZES says. Every size runs in a proces
 that memory is its own; seconds include compilation.
 
 Run: python benchmarks/scaling.py --json benchmarks/results/scaling.json
-(--add keeps the sizes that the file has and this run has not)
+(--add keeps the sizes, and of the same size the stages, that the file has and this run has not)
 """
 
 import argparse
@@ -64,6 +64,9 @@ def main() -> None:
     for num_tasks in args.num_tasks:
         result = in_own_process(num_tasks, args)
         result["command"] = shlex.join(["python", *sys.argv])
+        earlier = sizes.get(str(num_tasks), {})
+        result["stages"] = earlier.get("stages", {}) | result["stages"]
+        result = earlier | result
         sizes[str(num_tasks)] = result
         total = sum(
             stage["seconds"] for name, stage in result["stages"].items() if name in result["path"]
@@ -71,22 +74,25 @@ def main() -> None:
         result["seconds_features_to_labels"] = total
         print(f"n={num_tasks} m={result['num_subsets']}: {total:.1f} s from features to labels")
         for name, stage in result["stages"].items():
-            print(f"   {name:22} {stage['seconds']:8.2f} s  peak {stage['peak_mib']:7.0f} MiB")
+            print(
+                f"   {name:22} {stage['seconds']:8.2f} s, of the processor "
+                f"{stage['cpu_seconds']:8.2f} s, peak {stage['peak_mib']:7.0f} MiB"
+            )
         print(
             f"   ARI {result['adjusted_rand_index']}, gap {result['gap_percent']:.3f} %, "
             f"{result['status']}, automatic k {result.get('automatic_k')}",
             flush=True,
         )
-    if args.json:
-        ordered = dict(sorted(sizes.items(), key=lambda item: int(item[0])))
-        write_results(
-            args.json,
-            {
-                "what": "seconds and peak memory of each stage, one process a size, compilation "
-                "included",
-                "sizes": ordered,
-            },
-        )
+        if args.json:
+            ordered = dict(sorted(sizes.items(), key=lambda item: int(item[0])))
+            write_results(
+                args.json,
+                {
+                    "what": "seconds, those of the processor, and peak memory of each stage; one "
+                    "process a size, compilation included",
+                    "sizes": ordered,
+                },
+            )
 
 
 def in_own_process(num_tasks: int, args: argparse.Namespace) -> dict:
@@ -196,9 +202,13 @@ def gap_percent(found: pgx_jax.Grouping, affinity: Any) -> float:
 def stage(stages: dict, name: str, function: Callable) -> Any:
     """Runs one stage, noting its seconds and the most memory the process held meanwhile."""
     _reset_peak()
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     result = jax.block_until_ready(function())
-    stages[name] = {"seconds": time.perf_counter() - started, "peak_mib": _peak_mib()}
+    stages[name] = {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu_started,
+        "peak_mib": _peak_mib(),
+    }
     return result
 
 

@@ -121,8 +121,9 @@ def completed_affinity(
     chosen = int(errors.argmin())
     *_, effects = _path(whole, SHARES[: chosen + 1], rank)
     eigenvalues = np.abs(np.linalg.eigvalsh(effects))
-    found = int(np.sum(eigenvalues > 1e-9 * max(float(eigenvalues.max()), 1e-300)))
-    affinity = 0.5 * (effects + effects.T)
+    tiny = 1e-9 if effects.dtype == np.float64 else 1e-5
+    found = int(np.sum(eigenvalues > tiny * max(float(eigenvalues.max()), 1e-300)))
+    affinity = 0.5 * (effects + effects.T).astype(np.float64)
     np.fill_diagonal(affinity, 0.0)
     tried = {
         share: float(error)
@@ -152,7 +153,8 @@ def _held_out_squares(whole: _Problem, test: np.ndarray, rank: int, *, patient: 
 
 def _path(problem: _Problem, shares: tuple[float, ...], rank: int) -> Iterator[np.ndarray]:
     """B for each penalty, from the largest, each from where the last one ended."""
-    start = problem.gradient(np.zeros((problem.member.shape[1],) * 2))
+    num_tasks = problem.member.shape[1]
+    start = problem.gradient(np.zeros((num_tasks, num_tasks), problem.member.dtype))
     basis = _Eigenvectors(len(start), rank)
     largest = float(np.abs(basis.leading(start)[0]).max())
     step = 1.0 / _lipschitz(problem)
@@ -175,7 +177,7 @@ def _minimise(
         change = following - effects
         if np.sum((ahead - following) * change) > 0:
             momentum = 1.0
-        faster = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * momentum**2))
+        faster = 0.5 * (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5)
         ahead = following + (momentum - 1.0) / faster * change
         effects, momentum = following, faster
         if np.linalg.norm(change) <= TOLERANCE * np.linalg.norm(effects):
@@ -198,6 +200,7 @@ class _Eigenvectors:
         if 2 * self.rank >= len(matrix):
             values, vectors = np.linalg.eigh(matrix)
         else:
+            self.basis = self.basis.astype(matrix.dtype)
             for _ in range(8 if self.fresh else 2):
                 self.basis = np.linalg.qr(matrix @ self.basis)[0]
             self.fresh = False
@@ -211,7 +214,7 @@ class _Eigenvectors:
 def _lipschitz(problem: _Problem) -> float:
     """Largest curvature of the squared errors, by power iteration, with a margin."""
     rng = np.random.default_rng(0)
-    effects = rng.normal(size=(problem.member.shape[1],) * 2)
+    effects = rng.normal(size=(problem.member.shape[1],) * 2).astype(problem.member.dtype)
     effects = effects + effects.T
     plain = problem._replace(scores=np.zeros_like(problem.scores))
     size = 1.0
@@ -224,13 +227,16 @@ def _lipschitz(problem: _Problem) -> float:
 
 
 def _standardised(scores: np.ndarray, subsets: np.ndarray) -> _Problem:
-    problem = _Problem(np.where(subsets, scores, 0.0), subsets.astype(np.float64))
+    # The products of large matrices take most of the time, and float32 halves it.
+    number = np.float32 if subsets.shape[1] > LARGE_PROBLEM else np.float64
+    problem = _Problem(np.where(subsets, scores, 0.0).astype(number), subsets.astype(number))
     centred = problem.centre(problem.scores)
     count = problem.member.sum(axis=0)
     deviation = np.sqrt((centred**2).sum(axis=0) / count)
     size = np.abs(problem.scores).max(axis=0)
-    varies = deviation > 1e-12 * np.maximum(size, np.finfo(np.float64).tiny)
-    return problem._replace(scores=np.where(varies, centred / np.where(varies, deviation, 1), 0.0))
+    varies = deviation > 4 * np.finfo(number).eps * np.maximum(size, np.finfo(number).tiny)
+    standard = np.where(varies, centred / np.where(varies, deviation, 1), 0.0)
+    return problem._replace(scores=standard.astype(number))
 
 
 def _check(

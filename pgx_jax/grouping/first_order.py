@@ -29,6 +29,10 @@ OVER_RELAXATION = 1.6
 CHECK_EVERY = 10
 # ρ stays as it is after so many steps, because the theory wants it so in the end.
 ADAPT_UNTIL = 150
+# Checks in a row between which the bound has to fall by ``gap_share`` of the gap.
+PATIENCE = 4
+# How far X and Z may be apart, relatively, where steps end by ``gap_share``.
+PRIMAL_TOLERANCE = 1e-3
 # Eigenvalues z tried for the starting multipliers.
 NUM_LEVELS = 5
 
@@ -58,6 +62,7 @@ def solve_by_splitting(
     penalty: float | None = None,
     *,
     tolerance: float = 1e-4,
+    gap_share: float = 0.01,
     max_steps: int = 300,
 ) -> FirstOrder:
     """Solves the relaxation of grouping by ADMM.
@@ -69,6 +74,8 @@ def solve_by_splitting(
         penalty: λ.
         tolerance: stop where the bound is so near the partition's objective, or the relaxation's
             own value, relative to 1 + |objective|.
+        gap_share: stop where no more than this share of the certified gap is left to be closed, or
+            where 40 steps have closed less than that.
         max_steps: steps at most.
 
     Returns:
@@ -92,6 +99,7 @@ def solve_by_splitting(
     solution, scaled = start, -dual / rho
     best_dual, best_bound = dual, bound
     threshold = -np.inf
+    bounds: list[float] = []
     converged, step = False, 0
     for step in range(1, max_steps + 1):
         target = solution - scaled + affinity / rho
@@ -110,15 +118,22 @@ def solve_by_splitting(
         primal = float(np.linalg.norm(projected - solution)) / size
         change = rho * float(np.linalg.norm(solution - previous))
         value = float(np.sum(affinity * projected)) - cost * float(np.trace(projected))
-        gap = min(best_bound - objective, best_bound - value if primal <= tolerance else np.inf)
-        if gap <= tolerance * scale:
+        gap, left = best_bound - objective, abs(best_bound - value)
+        # What the relaxation leaves open no step can close; a share of it is not worth many.
+        if (
+            gap <= tolerance * scale
+            or (primal <= tolerance and left <= tolerance * scale)
+            or (primal <= PRIMAL_TOLERANCE and left < gap_share * gap)
+        ):
             converged = True
+            break
+        bounds.append(best_bound)
+        if len(bounds) > PATIENCE and bounds[-1 - PATIENCE] - best_bound < gap_share * gap:
             break
         if step <= ADAPT_UNTIL:
             ratio = np.sqrt(primal * max(float(np.linalg.norm(dual)), 1e-12) / max(change, 1e-12))
             factor = float(np.clip(ratio, 0.5, 2.0))
-            rho, scaled = rho * factor, scaled / factor
-            threshold = -np.inf
+            rho, scaled, threshold = rho * factor, scaled / factor, threshold / factor
     return FirstOrder(solution, best_dual, best_bound, step, converged)
 
 
@@ -245,7 +260,7 @@ def _project(
     # The vector 1 belongs to 11ᵀ/n alone: its eigenvalue is put below all that count.
     centred -= (2.0 + float(np.linalg.norm(centred))) / num_tasks
     known = ceiling is None
-    lowest = shift if known else threshold - 0.1 * (1.0 + abs(threshold))
+    lowest = shift if known else threshold - 0.05 * (1.0 + abs(threshold))
     while True:
         limits = [lowest, np.inf] if np.isfinite(lowest) else None
         values, vectors = scipy.linalg.eigh(
@@ -262,15 +277,16 @@ def _project(
 
 
 def _shift_to_trace(values: np.ndarray, trace: int) -> float:
-    """θ with Σ clip(value - θ, 0, 1) = trace; -inf where there are too few values for it."""
-    knots = np.sort(np.concatenate([values - 1.0, values]))
-    totals = np.clip(values[None] - knots[:, None], 0.0, 1.0).sum(axis=1)
-    if len(values) == 0 or totals[0] < trace:
+    """θ with Σ clip(value - θ, 0, 1) = trace, by bisection; -inf where values are too few."""
+    if len(values) < trace:
         return -np.inf
-    # Totals fall from knot to knot, linearly in between.
-    last = int(np.flatnonzero(totals >= trace)[-1])
-    if last + 1 == len(knots):
-        return float(knots[-1])
-    fall = totals[last] - totals[last + 1]
-    share = (totals[last] - trace) / fall if fall > 0 else 0.0
-    return float(knots[last] + share * (knots[last + 1] - knots[last]))
+    low, high = float(values.min()) - 1.0, float(values.max())
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        if not low < middle < high:
+            break
+        if np.clip(values - middle, 0.0, 1.0).sum() >= trace:
+            low = middle
+        else:
+            high = middle
+    return low

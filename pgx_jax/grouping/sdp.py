@@ -30,6 +30,8 @@ CVXPY_SOLVERS = ("CLARABEL", "SCS")
 SOLVERS = (*CVXPY_SOLVERS, "ADMM")
 # An interior-point step costs about n^6 here, a first-order step n^3: they cross near here.
 LARGEST_INTERIOR_POINT = 50
+# Of ADMM, relative to the objective: the last digits take most of the steps.
+FINE_TOLERANCE, COARSE_TOLERANCE, LARGEST_FINE = 1e-4, 1e-3, 200
 
 
 class Relaxation(NamedTuple):
@@ -103,7 +105,8 @@ def _by_splitting(
         assert penalty is not None
         labels = round_with_penalty(affinity, penalty)
     try:
-        found = solve_by_splitting(affinity, labels, num_groups, penalty)
+        tolerance = FINE_TOLERANCE if len(affinity) <= LARGEST_FINE else COARSE_TOLERANCE
+        found = solve_by_splitting(affinity, labels, num_groups, penalty, tolerance=tolerance)
     except (np.linalg.LinAlgError, ArithmeticError) as error:
         return Relaxation(None, np.zeros_like(affinity), f"failed: {type(error).__name__}")
     status = "optimal" if found.converged else "optimal_inaccurate"
