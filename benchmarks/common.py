@@ -18,7 +18,10 @@ from pgx_jax.experiments.run import package_versions
 def provenance() -> dict[str, Any]:
     """Command, versions and hardware."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        # Of paths outside the project only the last part: the rest is this machine's own.
+        "command": shlex.join(
+            ["python", *(Path(part).name if part.startswith("/") else part for part in sys.argv)]
+        ),
         "versions": package_versions(),
         "hardware": {
             "processor": _processor(),
