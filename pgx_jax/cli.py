@@ -10,6 +10,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Environments draw into memory; no window is opened.
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def main() -> None:
         import tyro
     except ImportError:
         sys.exit('pgx-jax: the program needs more packages: pip install "pgx_jax[run]"')
+    # So that gymnasium:MODULE:ID finds a module in the folder that the program is run in.
+    sys.path.append(os.getcwd())
     command = tyro.cli(
         Run | List,
         prog="pgx-jax",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
@@ -110,8 +111,12 @@ def group_tasks(
     """
     checks.check_transitions(transitions)
     num_tasks = transitions.advantage.shape[0]
-    if num_groups is not None and not 1 <= num_groups <= num_tasks:
-        raise ValueError(f"num_groups is {num_groups}; it must be between 1 and n = {num_tasks}")
+    if num_groups is not None and not (
+        isinstance(num_groups, int | np.integer) and 1 <= num_groups <= num_tasks
+    ):
+        raise ValueError(
+            f"num_groups is {num_groups}; it must be a whole number from 1 to n = {num_tasks}"
+        )
     checks.check_log_prob(log_prob, params, transitions)
     checks.check_positive(l2=l2, **({} if rho is None else {"rho": rho}))
     kind = kind or ("surrogate" if rollout is None else "rollout")
@@ -135,6 +140,7 @@ def group_tasks(
     subsets = balanced_subsets(subset_key, num_tasks, subset_size, num_subsets=num_subsets)
 
     advantage = standardise_advantage(transitions.advantage, transitions.mask)
+    _check_varied(advantage)
     transitions = transitions._replace(advantage=advantage)
     drawn = PROJECTIONS[projection](projection_key, params, dim)
     features = gradient_features(
@@ -166,6 +172,17 @@ def group_tasks(
         affinity, num_groups, scores=scores, subsets=subsets, max_groups=max_groups
     )
     return GroupedTasks(grouping, affinity, scores, subsets, fits, drawn, scale)
+
+
+def _check_varied(advantage: Array) -> None:
+    """Raise where standardising has left a task nothing."""
+    if checks.is_concrete(advantage):
+        constant = np.flatnonzero(~np.asarray(advantage != 0).any(axis=1))
+        if constant.size:
+            raise ValueError(
+                f"the advantages of tasks {constant.tolist()} are the same for every transition, "
+                "so no action is better than another; check the rewards and the advantage estimator"
+            )
 
 
 def split_transitions(

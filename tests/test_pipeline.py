@@ -98,7 +98,12 @@ def test_equal_keys_give_equal_results(problem):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"num_groups": 0}, ValueError, "num_groups is 0; it must be between 1 and n = 6"),
+        (
+            {"num_groups": 0},
+            ValueError,
+            "num_groups is 0; it must be a whole number from 1 to n = 6",
+        ),
+        ({"num_groups": 2.5}, ValueError, "num_groups is 2.5; it must be a whole number"),
         ({"num_groups": 7}, ValueError, "num_groups is 7"),
         ({"subset_size": 7}, ValueError, "subset_size is 7; it must be between 1 and"),
         ({"kind": "rollout"}, ValueError, 'kind="rollout" needs rollout'),
@@ -118,7 +123,7 @@ def test_bad_transitions(problem):
     with pytest.raises(ValueError, match=r"advantages of tasks \[2\] are all zero"):
         pgx_jax.group_tasks(log_prob, params, silent, key=jax.random.key(0))
     constant = transitions._replace(advantage=transitions.advantage.at[2].set(3.0))
-    with pytest.raises(ValueError, match=r"advantages of tasks \[2\] are all zero"):
+    with pytest.raises(ValueError, match=r"advantages of tasks \[2\] are the same for every"):
         pgx_jax.group_tasks(log_prob, params, constant, key=jax.random.key(0))
 
 

@@ -171,7 +171,7 @@ def find_spec(name: str) -> EnvSpec:
     """Gymnasium's entry for an id, also of the form ``module:Name-v0``.
 
     Raises:
-        ValueError: an unknown id (the nearest one is suggested).
+        ValueError: an unknown id (the nearest one is suggested), or a module that is nowhere.
         ImportError: the module cannot be imported.
     """
     module, _, plain = name.rpartition(":")
@@ -179,6 +179,11 @@ def find_spec(name: str) -> EnvSpec:
         try:
             importlib.import_module(module)
         except ImportError as error:
+            if error.name is not None and f"{module}.".startswith(f"{error.name}."):
+                raise ValueError(
+                    f'environment "{name}": there is no module "{module}"; install it, or run in '
+                    "the folder that holds it"
+                ) from error
             raise ImportError(
                 f'environment "{name}": module "{module}" cannot be imported: {_first_line(error)}'
             ) from error
@@ -187,6 +192,7 @@ def find_spec(name: str) -> EnvSpec:
     except gymnasium.error.Error as error:
         nearest = difflib.get_close_matches(plain, gymnasium.registry, n=1, cutoff=0.4)
         hint = f'; the nearest id is "{nearest[0]}"' if nearest else ""
+        hint += "; for one of your own write gymnasium:MODULE:ID" if not module else ""
         raise ValueError(
             f'unknown environment "{name}": {_first_line(error).rstrip(".")}{hint}'
         ) from error

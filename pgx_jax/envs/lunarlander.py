@@ -164,10 +164,17 @@ class LunarLanderMaker:
 @lru_cache(maxsize=1)
 def _classes() -> Any:
     try:
-        from gymnasium.envs.box2d import lunar_lander
+        from gymnasium.error import DependencyNotInstalled
     except ImportError as error:
-        raise ImportError('LunarLander needs Box2D: pip install "pgx_jax[lunarlander]"') from error
+        raise ImportError(_MISSING) from error
+    try:
+        from gymnasium.envs.box2d import lunar_lander
+    except (ImportError, DependencyNotInstalled) as error:
+        raise ImportError(_MISSING) from error
     return lunar_lander
+
+
+_MISSING = '"lunarlander" needs Box2D: pip install "pgx_jax[lunarlander]"'
 
 
 @lru_cache(maxsize=1024)

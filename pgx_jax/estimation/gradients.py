@@ -66,7 +66,8 @@ def gradient_features(
 
     Raises:
         ValueError: leading axes differ, an advantage is not finite, a task has no valid
-            transition or no advantage that differs from zero, a gradient is not finite.
+            transition or no advantage that differs from zero, a gradient is not finite, all
+            gradients are zero.
         TypeError: ``log_prob`` does not return a real scalar, ``mesh`` is no mesh.
 
     Reference:
@@ -93,6 +94,11 @@ def gradient_features(
             raise ValueError(
                 f"the gradient of log_prob is NaN or infinite for tasks {broken.tolist()}; "
                 "check that log_prob is finite and differentiable at every action taken"
+            )
+        if not bool(jnp.any(features)):
+            raise ValueError(
+                "the gradient of log_prob is zero at every transition; check that it depends on "
+                "params, and that no stop_gradient or saturation lies between"
             )
     return features
 

@@ -18,6 +18,9 @@ LARGEST_DEFAULT = 20
 # random start takes more moves than all the others, and seldom wins.
 NUM_RANDOM_STARTS = 8
 NUM_RANDOM_STARTS_LARGE = 0
+# With hardly any noise more groups always predict a little better: a gain below this share of what
+# all groups together gain over one is not worth a policy.
+NEGLIGIBLE_GAIN = 0.02
 # Below this the predictions do not vary, as when all tasks are in one group.
 TINY = 1e-12
 
@@ -45,7 +48,8 @@ def select_num_groups(
     with a_i and b fitted by least squares on the training subsets. error(k) is the mean squared
     error over the held-out scores, in units of their variance: about 1 where nothing is
     predicted. The smallest k whose mean error is within one standard error (of the difference,
-    over folds) of the least is chosen: with no structure that is k = 1.
+    over folds) of the least is chosen: with no structure that is k = 1. Nor is a k worth it that
+    gains less than 2 % of what all groups together gain over one.
 
     Args:
         scores: float[m, n], f_i(S); read only where ``subsets`` is True. Scales may differ by task.
@@ -243,6 +247,7 @@ def _smallest_within_one_standard_error(
     excess = errors - errors[:, [int(mean.argmin())]]
     # Repeats reuse the same subsets, so only the folds of one repeat count as observations.
     standard_error = excess.std(axis=0) / np.sqrt(num_folds)
-    tolerance = standard_error + 1e-12 * mean.max()
+    negligible = NEGLIGIBLE_GAIN * (mean[0] - mean.min())
+    tolerance = np.maximum(standard_error, negligible) + 1e-12 * mean.max()
     chosen = int(np.flatnonzero(mean <= mean.min() + tolerance)[0])
     return sizes[chosen], dict(zip(sizes, mean.tolist(), strict=True))

@@ -212,3 +212,11 @@ def test_normalise_features():
     zeros, scale = normalise_features(np.zeros((2, 3, 4), np.float32))
     assert float(scale) == 1
     assert (np.asarray(zeros) == 0).all()
+
+
+def test_a_log_prob_that_ignores_its_parameters():
+    params = {"w": jnp.ones((2, 3))}
+    data = Transitions(jnp.ones((2, 4, 2)), jnp.zeros((2, 4), int), jnp.ones((2, 4)))
+    projection = gaussian_projection(jax.random.key(0), params, 4)
+    with pytest.raises(ValueError, match="gradient of log_prob is zero at every transition"):
+        gradient_features(lambda params, seen, action: seen.sum(), params, data, projection)

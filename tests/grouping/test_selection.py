@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,19 @@ def test_recovers_from_few_subsets_most_of_the_time(structure):
 @pytest.mark.slow
 def test_no_structure_gives_one_group_whatever_the_noise_draw():
     assert recovery("none", 60, noise=1.0, repeats=12) > 0.9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_small_differences_within_groups_are_not_split_without_noise(seed):
+    rng = np.random.default_rng(seed)
+    group = np.repeat([0, 1], 3)
+    effects = np.where(group[:, None] == group, 1.0, -0.5) + 0.1 * rng.normal(size=(6, 6))
+    subsets = np.array(
+        [[i in rows for i in range(6)] for rows in combinations(range(6), 3)] * 5, bool
+    )
+    # The bend leaves something that no grouping predicts, and that more groups seem to.
+    scores = np.tanh(0.3 * (subsets @ (effects + effects.T)))
+    assert select_num_groups(scores, subsets)[0] == 2
 
 
 def test_cluster_tasks_end_to_end():
