@@ -239,11 +239,15 @@ def summary_lines(report: Report) -> list[str]:
             for name, label in zip(report["task_names"], report["labels"], strict=True)
             if label == group
         ]
-        lines.append(f"group {group + 1}: {'; '.join(members)}")
+        lines.append(f"group {group + 1} of {report['num_groups']}: {'; '.join(members)}")
     lines.append(
         f"clustering objective {report['objective']:.3f}, certified gap "
         f"{report['certified_gap']:.2g}"
     )
+    if report["num_groups"] == 1 and report["scores"]:
+        lines.append("one group: the methods differ in steps and chance, not in their groups")
+    if report["scores"]:
+        lines.append("mean ± standard error, over episodes (source) or over tasks (held-out):")
     for name, scores in report["scores"].items():
         source, test = scores["source"], scores["test"]
         lines.append(

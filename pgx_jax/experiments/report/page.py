@@ -148,6 +148,11 @@ def _headline(report: dict[str, Any]) -> str:
             '<p class="warn">The smoke preset shows that everything runs. Its numbers mean '
             "nothing.</p>"
         )
+    if chosen == 1 and report["scores"]:
+        parts.append(
+            '<p class="warn">With one group every method trains policies on all tasks. The methods '
+            "differ in how their steps are spent and in chance, not in their groups.</p>"
+        )
     if not report["scores"]:
         parts.append(
             '<p class="warn">This run stopped at the groups. No policy was trained per group, '
