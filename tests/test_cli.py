@@ -123,6 +123,6 @@ def test_the_program_runs_in_a_process_of_its_own(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert "group 2:" in done.stderr
+    assert "group 2 of " in done.stderr
     for name in ("report.json", "report.html", "metrics.jsonl"):
         assert (Path(tmp_path) / name).stat().st_size > 0
