@@ -1,18 +1,16 @@
-"""EnvPool's highway-fast-v0 against highway-env's: same state, same actions, then speed.
+"""EnvPool's highway-fast-v0 against highway-env's: same state, same actions.
+
+Run: python benchmarks/highway_parity.py --json benchmarks/results/highway_parity.json
 
 highway-env is put into the state that EnvPool reset to (EnvPool shows all of it), both take the
 same actions until the episode ends, and observations, rewards and crashes are compared.
 """
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import envpool
-import jax
-import jax.numpy as jnp
 import numpy as np
 from common import mean_interval, write_results
 from scipy import stats
@@ -22,12 +20,8 @@ from pgx_jax.envs.highway import (
     UNMODIFIED,
     HighwayMaker,
     envpool_config,
-    highway,
-    highway_family,
     highway_parameters,
 )
-from pgx_jax.rl.ppo import share_environments
-from pgx_jax.rl.rollout import make_policy, rollout, start_rollout, tasks_of
 
 OBSERVATION_TOLERANCE, REWARD_TOLERANCE = 1e-6, 1e-6
 STEPS = 30
@@ -263,86 +257,20 @@ def compare_starts(count: int) -> dict[str, Any]:
     }
 
 
-def throughput(rounds: int, seconds: float) -> dict[str, Any]:
-    """Steps a second of rollouts on EnvPool and of highway-env in Python, in turn."""
-    families = {"unmodified": highway_family("unmodified", [{}], []), "ten_tasks": highway()}
-    rollouts = {name: _rollouts(family) for name, family in families.items()}
-    python = _python_steps()
-    for function in (*rollouts.values(), python):
-        function()
-    rates: dict[str, list[float]] = {name: [] for name in (*rollouts, "highway_env")}
-    for _ in range(rounds):
-        for name, function in (*rollouts.items(), ("highway_env", python)):
-            rates[name].append(_rate(function, seconds))
-    for family in families.values():
-        assert family.close is not None
-        family.close()
-    base = np.array(rates["highway_env"])
-    return {
-        "steps_per_second": rates,
-        "median_ratio": {name: float(np.median(rates[name] / base)) for name in rollouts},
-        "lowest_ratio": {name: float(np.min(rates[name] / base)) for name in rollouts},
-    }
-
-
-def _rate(function: Callable[[], int], seconds: float) -> float:
-    start, steps = time.perf_counter(), 0
-    while (spent := time.perf_counter() - start) < seconds:
-        steps += function()
-    return steps / spent
-
-
-def _rollouts(family: Any, num_envs: int = 160, num_steps: int = 64) -> Callable[[], int]:
-    """Rollouts of a fresh policy, which acts almost at random."""
-    environment = family.environment
-    policy = make_policy(environment, (64, 64, 64))
-    params = policy.init(jax.random.key(0))
-    index = share_environments(jnp.arange(family.num_tasks), num_envs)
-    tasks = tasks_of(family.train_tasks, index)
-    state = [start_rollout(environment, tasks, jax.random.key(0))]
-    run = jax.jit(rollout, static_argnums=(0, 1, 6))
-
-    def once() -> int:
-        state[0], trajectory = run(
-            environment, policy, params, state[0], tasks, jax.random.key(1), num_steps
-        )
-        return int(trajectory.step.valid.sum())
-
-    return once
-
-
-def _python_steps() -> Callable[[], int]:
-    """highway-env under random actions, one environment in this process."""
-    environment = HighwayMaker({})()
-    rng = np.random.default_rng(0)
-    environment.reset(seed=0)
-
-    def once() -> int:
-        _, _, terminated, truncated, _ = environment.step(int(rng.integers(5)))
-        if terminated or truncated:
-            environment.reset()
-        return 1
-
-    return once
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=100, help="per fixed policy")
     parser.add_argument("--task-episodes", type=int, default=10, help="per source task")
     parser.add_argument("--starts", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/highway_parity.json"))
+    parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
     results: dict[str, Any] = {
         "tolerance": {"observation": OBSERVATION_TOLERANCE, "reward": REWARD_TOLERANCE},
         "known_differences": DIFFERENCES,
-        "throughput": throughput(options.rounds, options.seconds),
         "starts": compare_starts(options.starts),
         "policies": {},
     }
-    print(results["throughput"]["median_ratio"], results["starts"])
+    print(results["starts"])
     rng = np.random.default_rng(0)
     equalised = []
     for name, action in POLICIES.items():
@@ -360,7 +288,8 @@ def main() -> None:
     results["source_tasks"] = agreement(as_they_are)
     results["same_lane_choice"] = agreement(equalised)
     print(results["source_tasks"], results["same_lane_choice"], sep="\n")
-    write_results(options.out, results)
+    if options.json:
+        write_results(options.json, results)
 
 
 if __name__ == "__main__":

@@ -162,6 +162,9 @@ _METAWORLD_50: Presets = {
         "num_tasks": 50,
         "subset_size": 10,
         "num_subsets": 60,
+        # An episode of every member of every subset would be 300,000 steps, and as many again for
+        # each method that this is compared with.
+        "score": "surrogate",
         "ppo": PPOConfig(num_envs=50, num_steps=20, num_minibatches=4),
     },
     "default": {
