@@ -137,13 +137,7 @@ def _effects(scores: Array, held: Array, member: Array, capacity: int) -> Array:
 
 
 def _check_values(scores: np.ndarray, subsets: np.ndarray) -> None:
-    broken = np.argwhere(subsets & ~np.isfinite(scores))
-    if broken.size:
-        subset, task = broken[0]
-        raise ValueError(
-            f"the score of task {task} in subset {subset} is NaN or infinite "
-            f"({len(broken)} such scores); repair the scores before averaging"
-        )
+    checks.check_scores(scores, subsets)
     member = subsets.astype(np.float32)
     counts = member.T @ member
     never = np.argwhere(np.triu(counts == 0))

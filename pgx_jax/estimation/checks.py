@@ -49,6 +49,17 @@ def check_subsets(subsets: Any, num_tasks: int) -> None:
             raise ValueError(f"subsets {_some(empty)} hold no task; drop these rows")
 
 
+def check_scores(scores: np.ndarray, subsets: np.ndarray) -> None:
+    """Raise ValueError where the score of a member is not finite."""
+    broken = np.argwhere(subsets & ~np.isfinite(scores))
+    if broken.size:
+        subset, task = broken[0]
+        raise ValueError(
+            f"the score of task {task} in subset {subset} is NaN or infinite "
+            f"({len(broken)} such scores); repair the scores, or what returned them, first"
+        )
+
+
 def check_advantage(advantage: Any, mask: Any) -> None:
     """Raise where an advantage is not finite, or a task has nothing to learn from."""
     if advantage.ndim != 2:

@@ -249,13 +249,7 @@ def _check(
             "both must be [num_subsets, num_tasks]"
         )
     checks.check_subsets(subsets, scores.shape[1])
-    broken = np.argwhere(subsets & ~np.isfinite(scores))
-    if broken.size:
-        subset, task = broken[0]
-        raise ValueError(
-            f"the score of task {task} in subset {subset} is NaN or infinite "
-            f"({len(broken)} such scores); repair the scores first"
-        )
+    checks.check_scores(scores, subsets)
     missing = np.flatnonzero(~subsets.any(axis=0))
     if missing.size:
         raise ValueError(

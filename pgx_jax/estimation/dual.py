@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from pgx_jax.estimation import checks
+from pgx_jax.estimation.objective import subset_capacity, subsets_of_tasks
 from pgx_jax.types import SubsetFits
 
 
@@ -67,11 +67,7 @@ def fit_subsets_exact(
         raise ValueError(f"gram has shape {tuple(gram.shape)}; expected [n, T, n·T]")
     checks.check_subsets(subsets, gram.shape[0])
     checks.check_positive(l2=l2, tol=tol, max_steps=max_steps, history=history)
-    if checks.is_concrete(subsets):
-        most = int(np.asarray(subsets).sum(axis=0).max())
-        capacity = min(-(-most // 16) * 16, subsets.shape[0])
-    else:
-        capacity = subsets.shape[0]
+    capacity = subset_capacity(subsets)
     scalars = (jnp.asarray(l2, jnp.float32), jnp.asarray(tol, jnp.float32))
     steps = jnp.asarray(max_steps, jnp.int32)
     return _fit_exact(
@@ -94,9 +90,7 @@ def _fit_exact(
 ) -> SubsetFits:
     num_tasks, num_steps = advantage.shape
     num_subsets = subsets.shape[0]
-    _, subset_of = lax.top_k(subsets.T.astype(jnp.int8), capacity)
-    held = jnp.take_along_axis(subsets.T, subset_of, axis=1)
-    subset_of = jnp.where(held, subset_of, num_subsets)
+    subset_of = subsets_of_tasks(subsets, capacity)
 
     def apply(coef: Array) -> Array:
         """Kβ of the members of each subset; [m, n, T] both ways."""

@@ -26,7 +26,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh
 
@@ -45,6 +44,7 @@ from pgx_jax.estimation.objective import (
     matmul,
     mean_majoriser,
     scale_data,
+    subset_capacity,
 )
 from pgx_jax.types import SubsetFits
 
@@ -115,20 +115,9 @@ def fit_subsets(
     scalars += [jnp.asarray(value, jnp.int32) for value in (max_steps, max_newton_steps)]
     if solver == "lbfgs":
         return _fit_jaxopt(features, advantage, subsets, mask, *scalars[:3])
-    capacity = _capacity(subsets, 1 if mesh is None else num_devices(mesh))
+    capacity = subset_capacity(subsets, 1 if mesh is None else num_devices(mesh))
     arrays = spread((features, advantage, subsets, mask, start, *scalars), mesh)
     return _fit_fixed_hessian(*arrays, capacity=capacity, history=history, mesh=mesh)
-
-
-def _capacity(subsets: Array, shares: int) -> int:
-    """The most subsets that hold one task in any of ``shares`` equal parts of them."""
-    size = -(-subsets.shape[0] // shares)
-    if not checks.is_concrete(subsets):
-        return size
-    index = np.minimum(np.arange(size * shares), subsets.shape[0] - 1)
-    most = int(np.asarray(subsets)[index].reshape(shares, size, -1).sum(axis=1).max())
-    # Rounded up, so that another draw of the same design seldom recompiles.
-    return min(-(-most // 16) * 16, size)
 
 
 class _State(NamedTuple):

@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+
+from pgx_jax.estimation import checks
 
 matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
@@ -55,15 +58,33 @@ def scale_data(
     return data, scale
 
 
-def make_problem(data: Data, subsets: Array, capacity: int) -> Problem:
-    """The fits of ``subsets``; ``capacity`` is the most of them that hold one task."""
+def subset_capacity(subsets: Array, shares: int = 1) -> int:
+    """The most subsets that hold one task in any of ``shares`` equal parts of them, or a bit more.
+
+    Rounded up, so that another draw of the same design seldom recompiles.
+    """
+    size = -(-subsets.shape[0] // shares)
+    if not checks.is_concrete(subsets):
+        return size
+    index = np.minimum(np.arange(size * shares), subsets.shape[0] - 1)
+    most = int(np.asarray(subsets)[index].reshape(shares, size, -1).sum(axis=1).max())
+    return min(-(-most // 16) * 16, size)
+
+
+def subsets_of_tasks(subsets: Array, capacity: int) -> Array:
+    """Which subsets hold each task, int[n, capacity], padded with m."""
     _, subset_of = lax.top_k(subsets.T.astype(jnp.int8), capacity)
     held = jnp.take_along_axis(subsets.T, subset_of, axis=1)
+    return jnp.where(held, subset_of, subsets.shape[0])
+
+
+def make_problem(data: Data, subsets: Array, capacity: int) -> Problem:
+    """The fits of ``subsets``; ``capacity`` is the most of them that hold one task."""
     member = subsets.astype(jnp.float32)
     return Problem(
         data=data,
         subsets=subsets,
-        subset_of=jnp.where(held, subset_of, subsets.shape[0]),
+        subset_of=subsets_of_tasks(subsets, capacity),
         num_valid=matmul(member, data.num_valid),
         seen=matmul(member, data.seen.astype(jnp.float32)) > 0,
     )

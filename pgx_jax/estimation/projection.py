@@ -11,6 +11,7 @@ Differences from the paper (PolicyGradEx, arXiv 2511.12779, section 3):
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ _PRECISION = lax.Precision.HIGHEST
 
 
 @dataclass(frozen=True)
-class DenseProjection:
+class DenseProjection(ABC):
     """A random matrix P ∈ R^{p×d}, held as the key that regenerates its blocks.
 
     Attributes:
@@ -108,8 +109,7 @@ class DenseProjection:
         Raises:
             ValueError: the last axis is not d.
         """
-        if coef.shape[-1] != self.dim:
-            raise ValueError(f"coef has shape {coef.shape}; its last axis must be {self.dim}")
+        check_coef(coef, self.dim)
         leading = coef.shape[:-1]
         rows = coef.reshape(-1, self.dim).astype(jnp.float32)
 
@@ -126,8 +126,9 @@ class DenseProjection:
             start += size
         return jax.tree.unflatten(self.treedef, leaves)
 
+    @abstractmethod
     def _block(self, block: Array) -> Array:
-        raise NotImplementedError
+        """Rows ``block`` · block_size and on of P, float32[block_size, d]."""
 
 
 @jax.tree_util.register_dataclass
@@ -225,6 +226,12 @@ def check_tree(gradients: Any, treedef: Any, shapes: tuple) -> list[Array]:
             f"was made for parameters of shapes {shapes} in the same tree"
         )
     return leaves
+
+
+def check_coef(coef: Array, dim: int) -> None:
+    """Raise ValueError where coefficients are not float[..., dim]."""
+    if coef.shape[-1] != dim:
+        raise ValueError(f"coef has shape {coef.shape}; its last axis must be {dim}")
 
 
 def describe(params: Any, dim: int) -> tuple[tuple, tuple, Any]:

@@ -34,7 +34,7 @@ from pgx_jax.estimation.factors import (
     Product,
     outer_gradient,
 )
-from pgx_jax.estimation.projection import check_tree, describe
+from pgx_jax.estimation.projection import check_coef, check_tree, describe
 
 _PRECISION = lax.Precision.HIGHEST
 # Frequencies times hashes have to stay within int32.
@@ -115,8 +115,7 @@ class TensorSketch:
         Raises:
             ValueError: the last axis is not d.
         """
-        if coef.shape[-1] != self.dim:
-            raise ValueError(f"coef has shape {coef.shape}; its last axis must be {self.dim}")
+        check_coef(coef, self.dim)
         leaves = []
         tables = self.tables()
         for table, shape, dtype in zip(tables, self.shapes, self.dtypes, strict=True):
