@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+_LONGEST_WAIT = 1.0
+
 
 class TimedOutError(RuntimeError):
     """The call did not return in time."""
@@ -41,7 +43,7 @@ class TimedWorker:
         Args:
             function: what to run.
             *arguments: its arguments.
-            limit: seconds.
+            limit: seconds, in which this process was not paused.
 
         Returns:
             Its result, and what it raised or None. Whatever is *raised* here, such as
@@ -53,10 +55,18 @@ class TimedWorker:
             CancelledError: ``cancel`` was called meanwhile.
         """
         self._requests.put((function, arguments))
-        try:
-            answer = self._answers.get(timeout=min(limit, threading.TIMEOUT_MAX))
-        except queue.Empty:
-            raise TimedOutError(f"no answer within {limit:g} s") from None
+        remaining = limit
+        while True:
+            # Short waits, each counted as its own length: a process that was paused, or a machine
+            # that slept, does not look like a call that hangs.
+            wait = min(remaining, _LONGEST_WAIT)
+            try:
+                answer = self._answers.get(timeout=wait)
+                break
+            except queue.Empty:
+                remaining -= wait
+            if remaining <= 0:
+                raise TimedOutError(f"no answer within {limit:g} s")
         if answer is None:
             raise CancelledError("interrupted")
         return answer

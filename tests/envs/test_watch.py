@@ -1,6 +1,10 @@
 """The timed worker: answers in order, stops what can be stopped, leaves nothing behind."""
 
 import _thread
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -50,6 +54,34 @@ def test_calls_run_in_one_other_thread(worker):
     names = {worker.call(threading.current_thread, limit=LIMIT)[0] for _ in range(3)}
     assert len(names) == 1
     assert names.isdisjoint({threading.current_thread()})
+
+
+SLOW_CALL = """
+import time
+from pgx_jax.envs.watch import TimedWorker
+
+def work():
+    print("started", flush=True)
+    for _ in range(10):
+        time.sleep(0.1)
+    return "done"
+
+print(TimedWorker().call(work, limit=3.0)[0], flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no such signal on this system")
+def test_a_pause_of_the_process_does_not_count():
+    with subprocess.Popen([sys.executable, "-c", SLOW_CALL], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"started\n"
+            os.kill(process.pid, signal.SIGSTOP)
+            time.sleep(4.0)
+            os.kill(process.pid, signal.SIGCONT)
+            assert process.stdout.readline() == b"done\n"
+        finally:
+            process.kill()
 
 
 def test_stop_ends_the_thread():
