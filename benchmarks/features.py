@@ -26,7 +26,7 @@ import numpy as np
 from common import write_results
 
 import pgx_jax
-from pgx_jax.estimation.gradients import _gradient_features, _sketched_features
+from pgx_jax.estimation.gradients import _dense_features, _sketched_features
 from pgx_jax.networks.policies import GaussianPolicy, count_parameters
 
 OBSERVATIONS, ACTIONS = 39, 4
@@ -144,7 +144,7 @@ def ours(
     if isinstance(projection, pgx_jax.TensorSketch):
         function: Any = _sketched_features
     else:
-        function, options["store_matrix"] = _gradient_features, projection.nbytes <= 2**30
+        function, options["max_stored_bytes"] = _dense_features, 2**30
     compiled = function.lower(log_prob, params, transitions, projection, **options).compile()
     operations = floating_point_operations(args, projection)
     return {

@@ -159,14 +159,48 @@ def plan_factors(
 
 def outer_gradient(product: Product, shape: tuple[int, ...], outer: Outer) -> Array:
     """The share of one product in the gradient of its leaf, of that leaf's shape."""
-    gradient = jnp.einsum(
-        "...bpc,...bpf->...bcf", outer.inputs, outer.deltas, precision=jax.lax.Precision.HIGHEST
-    )
+    if outer.inputs.shape[-2] == 1:
+        gradient = jnp.swapaxes(outer.inputs, -1, -2) * outer.deltas
+    else:
+        gradient = jnp.einsum(
+            "...bpc,...bpf->...bcf", outer.inputs, outer.deltas, precision=jax.lax.Precision.HIGHEST
+        )
     order = axes_in_order(product, len(shape))
     leading = gradient.shape[:-3]
     gradient = gradient.reshape(*leading, *(shape[axis] for axis in order))
     inverse = [len(leading) + order.index(axis) for axis in range(len(shape))]
     return gradient.transpose(*range(len(leading)), *inverse)
+
+
+def on_first_axis(
+    product: Product,
+    shape: tuple[int, ...],
+    outer: Outer,
+    function: Callable[[Array, int], Array],
+) -> Outer:
+    """Apply ``function(array, axis)`` to the factors along the leaf's first axis.
+
+    Args:
+        product: where the leaf is used.
+        shape: of the leaf.
+        outer: its factors, with any leading axes.
+        function: pads or slices an array along an axis.
+
+    Returns:
+        The factors of a leaf whose first axis is as long as ``function`` made it.
+    """
+
+    def change(factor: Array, axes: tuple[int, ...], place: int) -> Array:
+        if 0 not in axes:
+            return factor
+        place += factor.ndim
+        before, after = factor.shape[:place], factor.shape[place + 1 :]
+        split = factor.reshape(*before, *(shape[axis] for axis in axes), *after)
+        changed = function(split, place + axes.index(0))
+        return changed.reshape(*before, -1, *after)
+
+    inputs, deltas = (change(factor, product.batch_axes, -3) for factor in outer)
+    return Outer(change(inputs, product.input_axes, -1), change(deltas, product.output_axes, -1))
 
 
 def axes_in_order(product: Product, ndim: int) -> tuple[int, ...]:

@@ -2,10 +2,12 @@
 
     g_t = ∇_θ log π_θ(a_t | s_t) at θ*,      g̃_t = Pᵀ g_t ∈ R^d.
 
-Gradients are made and projected a batch at a time, so N × p numbers are never held. A tensor sketch
-takes those of linear layers from their factors, so they are never formed.
+Gradients are made and projected a part at a time, so N × p numbers are never held. Those of linear
+layers come from their factors: a tensor sketch never forms them, a dense projection only the part
+that meets one block of its matrix.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -17,6 +19,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from pgx_jax.estimation import checks
+from pgx_jax.estimation.dense import dense_features
 from pgx_jax.estimation.devices import check_mesh, split_rows, spread
 from pgx_jax.estimation.factors import plan_factors
 from pgx_jax.estimation.projection import (
@@ -55,9 +58,11 @@ def gradient_features(
         params: pytree of parameters θ*.
         transitions: leaves lead with [n, T]; masked transitions give zero features.
         projection: from ``gaussian_projection``, ``rademacher_projection`` or ``tensor_sketch``.
-        batch_size: transitions whose gradients are held at a time (batch_size × p numbers).
-        max_stored_bytes: a dense projection matrix is kept for the whole call where it takes no
-            more than this, and regenerated for every batch where it takes more.
+        batch_size: transitions that pass through the policy at a time.
+        max_stored_bytes: for a dense projection: what the factors of gradients held at a time may
+            take (of parameters that are not in matrix products, the gradients themselves). Where
+            these are not all transitions, P is kept too if it takes no more than this, and
+            else drawn again for each part of them.
         mesh: devices to divide the transitions of every task among; None takes the default
             device.
 
@@ -78,15 +83,18 @@ def gradient_features(
     checks.check_log_prob(log_prob, params, transitions)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *jnp.shape(leaf)), "f4"), params)
+    check_tree(one, projection.treedef, projection.shapes)
     arrays = spread((params, transitions, projection), mesh)
     if isinstance(projection, TensorSketch):
-        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *jnp.shape(leaf)), "f4"), params)
-        check_tree(one, projection.treedef, projection.shapes)
         features = _sketched_features(log_prob, *arrays, batch_size=batch_size, mesh=mesh)
     else:
-        store_matrix = projection.nbytes <= max_stored_bytes
-        features = _gradient_features(
-            log_prob, *arrays, batch_size=batch_size, store_matrix=store_matrix, mesh=mesh
+        features = _dense_features(
+            log_prob,
+            *arrays,
+            batch_size=batch_size,
+            max_stored_bytes=max_stored_bytes,
+            mesh=mesh,
         )
     if checks.is_concrete(features):
         broken = np.flatnonzero(~np.asarray(jnp.isfinite(features).all(axis=(1, 2))))
@@ -103,27 +111,30 @@ def gradient_features(
     return features
 
 
-@partial(jax.jit, static_argnames=("log_prob", "batch_size", "store_matrix", "mesh"))
-def _gradient_features(
+@partial(jax.jit, static_argnames=("log_prob", "batch_size", "max_stored_bytes", "mesh"))
+def _dense_features(
     log_prob: Callable,
     params: Any,
     transitions: Transitions,
     projection: DenseProjection,
     *,
     batch_size: int,
-    store_matrix: bool,
+    max_stored_bytes: int,
     mesh: Mesh | None = None,
 ) -> Array:
-    per_example_gradient = jax.vmap(jax.grad(log_prob), in_axes=(None, 0, 0))
-
     def some(transitions: Transitions, params: Any, projection: DenseProjection) -> Array:
-        matrix = projection.matrix() if store_matrix else None
-
-        def one_batch(observation: Any, action: Any) -> Array:
-            gradients = per_example_gradient(params, observation, action)
-            return projection.project(gradients, matrix=matrix)
-
-        return _masked(transitions, map_transitions(one_batch, transitions, batch_size))
+        # A trace belongs to the mesh that it was made under, so this one is made in here.
+        plan = plan_factors(log_prob, params, *first_transition(transitions))
+        data = flat_transitions(transitions)
+        features = dense_features(
+            plan,
+            params,
+            data,
+            projection,
+            batch_size=batch_size,
+            max_stored_bytes=max_stored_bytes,
+        )
+        return _masked(transitions, features.reshape(*transitions.advantage.shape, -1))
 
     return split_rows(some, mesh, transitions, params, projection, axis=1)
 
@@ -139,7 +150,6 @@ def _sketched_features(
     mesh: Mesh | None = None,
 ) -> Array:
     def some(transitions: Transitions, params: Any, projection: TensorSketch) -> Array:
-        # A trace belongs to the mesh that it was made under, so this one is made in here.
         plan = plan_factors(log_prob, params, *first_transition(transitions))
         spectra = projection.spectra(plan)
 
@@ -156,6 +166,15 @@ def first_transition(transitions: Transitions) -> tuple[Any, Any]:
     """Shapes of the observation and the action of one transition."""
     data = (transitions.observation, transitions.action)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), data)
+
+
+def flat_transitions(transitions: Transitions) -> tuple[Any, Any]:
+    """Observations and actions as leaves [n · T, ...]."""
+    total = math.prod(transitions.advantage.shape)
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(total, *leaf.shape[2:]),
+        (transitions.observation, transitions.action),
+    )
 
 
 def map_transitions(
@@ -175,10 +194,7 @@ def map_transitions(
     total = num_tasks * num_steps
     batch_size = min(batch_size, total)
     num_batches = -(-total // batch_size)
-    flat = jax.tree.map(
-        lambda leaf: leaf.reshape(total, *leaf.shape[2:]),
-        (transitions.observation, transitions.action),
-    )
+    flat = flat_transitions(transitions)
 
     def one_batch(batch: Array) -> Any:
         # The last batch may run past the end; it repeats the last transition.

@@ -4,8 +4,8 @@
 
 Differences from the paper (PolicyGradEx, arXiv 2511.12779, section 3):
 
-1. P is drawn in blocks of rows, each from ``fold_in(key, block)``, so that it never has to be
-   stored; where it fits in memory, it may be (``matrix``).
+1. P is drawn in blocks of rows, each from a key of its own, so that it never has to be stored;
+   where it fits in memory, it may be (``matrix``). A block lies within one parameter array.
 2. A fitted coefficient x is lifted to parameters by P x itself; no pseudo-inverse is taken,
    because g̃·x = g·(P x) exactly.
 """
@@ -13,14 +13,31 @@ Differences from the paper (PolicyGradEx, arXiv 2511.12779, section 3):
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 # Gram matrices of projected gradients need float32; TPUs would multiply in bfloat16 by default.
-_PRECISION = lax.Precision.HIGHEST
+PRECISION = lax.Precision.HIGHEST
+
+
+class LeafBlocks(NamedTuple):
+    """The rows of P for one parameter leaf, which is taken as a matrix, its first axis by the rest.
+
+    Attributes:
+        rows: length of the leaf's first axis.
+        columns: entries in a row.
+        height: rows in a block.
+        count: blocks; the last one may run past the leaf's end.
+    """
+
+    rows: int
+    columns: int
+    height: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,7 @@ class DenseProjection(ABC):
     Attributes:
         key: PRNG key of the blocks.
         dim: d, length of a projected gradient.
-        block_size: rows of P drawn at a time.
+        block_size: rows of P drawn at a time, unless one row of a parameter array has more.
         shapes: shapes of the parameter leaves, in tree order.
         dtypes: their dtypes.
         treedef: structure of the parameters.
@@ -49,22 +66,44 @@ class DenseProjection(ABC):
         return sum(math.prod(shape) for shape in self.shapes)
 
     @property
-    def num_blocks(self) -> int:
-        """Blocks of rows that P is drawn in."""
-        return -(-self.num_params // self.block_size)
-
-    @property
     def nbytes(self) -> int:
-        """Bytes that the whole of P takes, padding included."""
-        return 4 * self.num_blocks * self.block_size * self.dim
+        """Bytes that the whole of P takes."""
+        return 4 * self.num_params * self.dim
+
+    def blocks(self, leaf: int) -> LeafBlocks:
+        """How the rows of P that belong to a leaf are cut."""
+        shape = self.shapes[leaf]
+        rows, columns = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+        height = min(max(self.block_size // max(columns, 1), 1), max(rows, 1))
+        return LeafBlocks(rows, columns, height, -(-rows // height) if columns else 0)
+
+    def block(self, leaf: int, number: Array | int) -> Array:
+        """Rows of P for the entries of a leaf from row ``number`` · height on.
+
+        Args:
+            leaf: number of the leaf in tree order.
+            number: of the block.
+
+        Returns:
+            float32[height · columns, d]; rows past the leaf's end are drawn too.
+        """
+        cut = self.blocks(leaf)
+        key = jax.random.fold_in(jax.random.fold_in(self.key, leaf), number)
+        return self._draw(key, cut.height * cut.columns)
+
+    def leaf_matrix(self, leaf: int) -> Array:
+        """All blocks of a leaf, float32[blocks, height · columns, d]."""
+        return lax.map(partial(self.block, leaf), jnp.arange(self.blocks(leaf).count))
 
     @jax.jit
     def matrix(self) -> Array:
-        """P as float32[num_blocks, block_size, d], to be passed back to ``project``.
-
-        Rows past p are drawn too; they meet zeros only.
-        """
-        return lax.map(self._block, jnp.arange(self.num_blocks))
+        """P as float32[p, d], to be passed back to ``project``; rows in the order of the leaves."""
+        return jnp.concatenate(
+            [
+                self.leaf_matrix(leaf).reshape(-1, self.dim)[: math.prod(shape)]
+                for leaf, shape in enumerate(self.shapes)
+            ]
+        )
 
     @jax.jit
     def project(self, gradients: Any, *, matrix: Array | None = None) -> Array:
@@ -82,19 +121,27 @@ class DenseProjection(ABC):
         """
         leaves = check_tree(gradients, self.treedef, self.shapes)
         batch = leaves[0].shape[0]
-        flat = jnp.concatenate([leaf.reshape(batch, -1).astype(jnp.float32) for leaf in leaves], 1)
-        padding = self.num_blocks * self.block_size - self.num_params
-        flat = jnp.pad(flat, ((0, 0), (0, padding)))
-        if matrix is not None:
-            rows = matrix.reshape(-1, self.dim)
-            return jnp.matmul(flat, rows, precision=_PRECISION)
+        total, start = jnp.zeros((batch, self.dim), jnp.float32), 0
+        for leaf, gradient in enumerate(leaves):
+            flat = gradient.reshape(batch, -1).astype(jnp.float32)
+            if matrix is not None:
+                rows = matrix[start : start + flat.shape[1]]
+                total += jnp.matmul(flat, rows, precision=PRECISION)
+            else:
+                total = self._add_leaf(total, leaf, flat)
+            start += flat.shape[1]
+        return total
 
-        def add_block(total: Array, block: Array) -> tuple[Array, None]:
-            part = lax.dynamic_slice_in_dim(flat, block * self.block_size, self.block_size, 1)
-            return total + jnp.matmul(part, self._block(block), precision=_PRECISION), None
+    def _add_leaf(self, total: Array, leaf: int, flat: Array) -> Array:
+        cut = self.blocks(leaf)
+        size = cut.height * cut.columns
+        padded = jnp.pad(flat, ((0, 0), (0, cut.count * size - flat.shape[1])))
 
-        zeros = jnp.zeros((batch, self.dim), jnp.float32)
-        return lax.scan(add_block, zeros, jnp.arange(self.num_blocks))[0]
+        def add_block(total: Array, number: Array) -> tuple[Array, None]:
+            part = lax.dynamic_slice_in_dim(padded, number * size, size, 1)
+            return total + jnp.matmul(part, self.block(leaf, number), precision=PRECISION), None
+
+        return lax.scan(add_block, total, jnp.arange(cut.count))[0]
 
     @jax.jit
     def lift(self, coef: Array) -> Any:
@@ -110,25 +157,21 @@ class DenseProjection(ABC):
             ValueError: the last axis is not d.
         """
         check_coef(coef, self.dim)
-        leading = coef.shape[:-1]
         rows = coef.reshape(-1, self.dim).astype(jnp.float32)
+        leaves = []
+        for leaf, (shape, dtype) in enumerate(zip(self.shapes, self.dtypes, strict=True)):
 
-        def one_block(block: Array) -> Array:
-            return jnp.matmul(rows, self._block(block).T, precision=_PRECISION)
+            def one_block(number: Array, leaf: int = leaf) -> Array:
+                return jnp.matmul(rows, self.block(leaf, number).T, precision=PRECISION)
 
-        flat = jnp.moveaxis(lax.map(one_block, jnp.arange(self.num_blocks)), 0, 1)
-        flat = flat.reshape(rows.shape[0], -1)
-        leaves, start = [], 0
-        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
-            size = math.prod(shape)
-            part = flat[:, start : start + size].reshape(*leading, *shape)
-            leaves.append(part.astype(dtype))
-            start += size
+            blocks = lax.map(one_block, jnp.arange(self.blocks(leaf).count))
+            flat = jnp.moveaxis(blocks, 0, 1).reshape(rows.shape[0], -1)[:, : math.prod(shape)]
+            leaves.append(flat.reshape(*coef.shape[:-1], *shape).astype(dtype))
         return jax.tree.unflatten(self.treedef, leaves)
 
     @abstractmethod
-    def _block(self, block: Array) -> Array:
-        """Rows ``block`` · block_size and on of P, float32[block_size, d]."""
+    def _draw(self, key: Array, num_rows: int) -> Array:
+        """Independent rows of P, float32[num_rows, d]."""
 
 
 @jax.tree_util.register_dataclass
@@ -136,10 +179,8 @@ class DenseProjection(ABC):
 class GaussianProjection(DenseProjection):
     """P with entries N(0, 1/d)."""
 
-    def _block(self, block: Array) -> Array:
-        key = jax.random.fold_in(self.key, block)
-        normal = jax.random.normal(key, (self.block_size, self.dim), jnp.float32)
-        return normal / math.sqrt(self.dim)
+    def _draw(self, key: Array, num_rows: int) -> Array:
+        return jax.random.normal(key, (num_rows, self.dim), jnp.float32) / math.sqrt(self.dim)
 
 
 @jax.tree_util.register_dataclass
@@ -147,16 +188,15 @@ class GaussianProjection(DenseProjection):
 class RademacherProjection(DenseProjection):
     """P with entries 1/√d and -1/√d, equally likely."""
 
-    def _block(self, block: Array) -> Array:
-        key = jax.random.fold_in(self.key, block)
-        words = jax.random.bits(key, (self.block_size, -(-self.dim // 32)), jnp.uint32)
+    def _draw(self, key: Array, num_rows: int) -> Array:
+        words = jax.random.bits(key, (num_rows, -(-self.dim // 32)), jnp.uint32)
         bits = (words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)[None, None]) & 1
-        signs = 1 - 2 * bits.reshape(self.block_size, -1)[:, : self.dim].astype(jnp.float32)
+        signs = 1 - 2 * bits.reshape(num_rows, -1)[:, : self.dim].astype(jnp.float32)
         return signs / math.sqrt(self.dim)
 
 
 def gaussian_projection(
-    key: Array, params: Any, dim: int = 400, *, block_size: int = 4096
+    key: Array, params: Any, dim: int = 400, *, block_size: int = 2048
 ) -> GaussianProjection:
     """Projection by a matrix with independent N(0, 1/d) entries.
 
@@ -182,7 +222,7 @@ def gaussian_projection(
 
 
 def rademacher_projection(
-    key: Array, params: Any, dim: int = 400, *, block_size: int = 4096
+    key: Array, params: Any, dim: int = 400, *, block_size: int = 2048
 ) -> RademacherProjection:
     """Projection by a matrix of independent random signs over √d.
 
@@ -211,9 +251,7 @@ def _layout(params: Any, dim: int, block_size: int) -> tuple[int, tuple, tuple, 
     """Checked block size, shapes, dtypes and tree."""
     if block_size < 1:
         raise ValueError(f"block_size is {block_size}; it must be at least 1")
-    shapes, dtypes, treedef = describe(params, dim)
-    num_params = sum(math.prod(shape) for shape in shapes)
-    return min(block_size, num_params), shapes, dtypes, treedef
+    return block_size, *describe(params, dim)
 
 
 def check_tree(gradients: Any, treedef: Any, shapes: tuple) -> list[Array]:

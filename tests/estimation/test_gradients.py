@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from pgx_jax.estimation import (
     normalise_features,
     standardise_advantage,
 )
-from pgx_jax.estimation.gradients import _gradient_features
+from pgx_jax.estimation.gradients import _dense_features
 from pgx_jax.types import Transitions
 from tests.estimation.policies import NUM_STEPS, NUM_TASKS, POLICIES, policy
 from tests.estimation.precision import strict_x64
@@ -27,7 +29,6 @@ def made(name, block_size=5):
 @pytest.mark.parametrize("name", POLICIES)
 def test_equals_a_loop_of_gradients_times_a_matrix(name):
     arguments = made(name)
-    assert arguments[3].num_params % arguments[3].block_size != 0  # a partial last block
     features = gradient_features(*arguments, batch_size=4)
     assert features.shape == (NUM_TASKS, NUM_STEPS, DIM)
     assert features.dtype == jnp.float32
@@ -39,7 +40,10 @@ def test_equals_a_loop_of_gradients_times_a_matrix(name):
     assert (np.abs(features).max(axis=-1)[mask] > 0).all()
 
 
-@pytest.mark.parametrize(("batch_size", "max_stored_bytes"), [(1, 2**30), (20, 0), (1000, 2**30)])
+@pytest.mark.parametrize(
+    ("batch_size", "max_stored_bytes"),
+    [(1, 2**30), (20, 0), (1000, 2**30), (4, 500)],  # 500: in parts, with the whole of P
+)
 def test_batches_and_storage_do_not_matter(batch_size, max_stored_bytes):
     arguments = made("plain")
     features = gradient_features(
@@ -85,18 +89,18 @@ def test_under_jit():
 def test_same_shapes_do_not_recompile():
     log_prob, params, data, projection = made("plain")
     gradient_features(log_prob, params, data, projection, batch_size=4)
-    compiled = _gradient_features._cache_size()
+    compiled = _dense_features._cache_size()
     assert compiled > 0
     _, _, data, _ = made("plain")
     data = data._replace(advantage=-data.advantage, mask=jnp.roll(data.mask, 1, axis=1))
     params = jax.tree.map(lambda leaf: 2 * leaf, params)
     other = gaussian_projection(jax.random.key(99), params, DIM, block_size=5)
     gradient_features(log_prob, params, data, other, batch_size=4)
-    assert _gradient_features._cache_size() == compiled
+    assert _dense_features._cache_size() == compiled
 
 
-@pytest.mark.parametrize("store_matrix", [True, False])
-def test_never_holds_all_gradients(store_matrix):
+@pytest.mark.parametrize("max_stored_bytes", [2**30, 2**16, 0])
+def test_never_holds_all_gradients(max_stored_bytes):
     num_tasks, num_steps, inputs, outputs, batch_size, dim = 4, 512, 64, 32, 8, 4
     shape = jax.ShapeDtypeStruct
     params = {"w": jnp.zeros((inputs, outputs))}
@@ -111,16 +115,41 @@ def test_never_holds_all_gradients(store_matrix):
         shape((num_tasks, num_steps), jnp.float32),
         shape((num_tasks, num_steps), bool),
     )
-    compiled = _gradient_features.lower(
-        log_prob, params, data, projection, batch_size=batch_size, store_matrix=store_matrix
+    compiled = _dense_features.lower(
+        log_prob, params, data, projection, batch_size=batch_size, max_stored_bytes=max_stored_bytes
     ).compile()
-    num_params = inputs * outputs
-    everything = 4 * num_tasks * num_steps * num_params
-    batch = 4 * batch_size * num_params
-    allowed = 8 * batch + 4 * num_tasks * num_steps * (inputs + 2 * dim) + 3 * projection.nbytes
-    assert allowed < everything / 10
-    used = compiled.memory_analysis().temp_size_in_bytes
-    assert batch / 2 < used < allowed
+    everything = 4 * num_tasks * num_steps * inputs * outputs
+    numbers = num_tasks * num_steps * (4 * (inputs + outputs) + 3 * dim)
+    allowed = 4 * (numbers + 8 * batch_size * inputs * outputs) + 2 * projection.nbytes
+    assert allowed < everything / 3
+    assert compiled.memory_analysis().temp_size_in_bytes < allowed
+
+
+def test_large_policies_are_projected_without_a_large_matrix_or_gradient():
+    """p = 10 million: P would take 16 GB, the gradients of a batch 41 GB."""
+    shape, width = jax.ShapeDtypeStruct, 2200
+    sizes = [39, width, width, width, 4]
+    params = {
+        f"layer {number}": shape((one, two), jnp.float32)
+        for number, (one, two) in enumerate(itertools.pairwise(sizes))
+    }
+
+    def log_prob(params, observation, action):
+        for number in range(4):
+            observation = jnp.tanh(observation @ params[f"layer {number}"])
+        return -((observation - action) ** 2).sum()
+
+    projection = jax.eval_shape(lambda: gaussian_projection(jax.random.key(0), params))
+    data = Transitions(
+        shape((10, 2048, 39), jnp.float32),
+        shape((10, 2048, 4), jnp.float32),
+        shape((10, 2048), jnp.float32),
+    )
+    assert projection.num_params > 9e6
+    compiled = _dense_features.lower(
+        log_prob, params, data, projection, batch_size=1024, max_stored_bytes=2**30
+    ).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 3 * 2**30
 
 
 def test_types_hold_under_x64_and_without_rank_promotion():

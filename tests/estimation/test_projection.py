@@ -142,14 +142,24 @@ def test_both_directions_equal_the_dense_matrix(seed, block_size):
     close(flatten(projection.lift(coef), (3,)), coef.astype(np.float64) @ dense.T)
 
 
-def test_counts_and_padding():
+def test_blocks_cover_every_leaf_row_by_row():
     projection = projection_of(0)
-    assert (projection.num_params, projection.num_blocks) == (20, 3)
-    assert projection.matrix().shape == (3, 7, DIM)
+    assert (projection.num_params, projection.nbytes) == (20, 20 * DIM * 4)
+    assert projection.matrix().shape == (20, DIM)
     assert projection.matrix().dtype == jnp.float32
-    assert projection.nbytes == projection.matrix().nbytes
-    assert projection_of(0, 4096).num_blocks == 1
-    assert projection_of(0, 4096).matrix().shape == (1, 20, DIM)  # no larger than the parameters
+    # rows, columns, rows in a block, blocks: two rows of three are the most within 7
+    assert [tuple(projection.blocks(leaf)) for leaf in range(3)] == [
+        (5, 3, 2, 3),
+        (4, 1, 4, 1),
+        (1, 1, 1, 1),
+    ]
+    matrix = np.asarray(projection.matrix())
+    close = partial(np.testing.assert_allclose, rtol=1e-6)
+    close(matrix[6:12], projection.block(0, 1))
+    close(matrix[12:15], projection.block(0, 2)[:3])
+    close(matrix[15:19], projection.block(1, 0))
+    assert projection_of(0, 1).blocks(0) == (5, 3, 1, 5)  # never less than a row
+    assert len(np.unique(matrix)) == matrix.size
 
 
 def test_equal_keys_give_equal_projections():

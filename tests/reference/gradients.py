@@ -25,9 +25,8 @@ def gradient_matrix(log_prob, params, observation, action):
 
 
 def dense_matrix(projection):
-    """P as float64[p, d], without the padding of the last block."""
-    rows = np.asarray(projection.matrix(), np.float64).reshape(-1, projection.dim)
-    return rows[: projection.num_params]
+    """P as float64[p, d]."""
+    return np.asarray(projection.matrix(), np.float64)
 
 
 def projected(log_prob, params, transitions, projection):
