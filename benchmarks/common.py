@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import shlex
 import sys
 from pathlib import Path
@@ -46,6 +47,23 @@ def mean_interval(values: list[float], confidence: float = 0.95) -> dict[str, fl
         return {"mean": mean, "low": None, "high": None}
     half = float(stats.t.ppf((1 + confidence) / 2, len(data) - 1) * stats.sem(data))
     return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def reset_peak() -> None:
+    """Let ``peak_mib`` count from now on, where the system can."""
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        reset.write_text("5")
+
+
+def peak_mib() -> float:
+    """Most memory that the process has held, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _processor() -> str:

@@ -12,7 +12,6 @@ Run: python benchmarks/scaling.py --json benchmarks/results/scaling.json
 import argparse
 import json
 import os
-import resource
 import shlex
 import subprocess
 import sys
@@ -27,7 +26,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import write_results
+from common import peak_mib, reset_peak, write_results
 from sklearn.metrics import adjusted_rand_score
 
 import pgx_jax
@@ -201,30 +200,15 @@ def gap_percent(found: pgx_jax.Grouping, affinity: Any) -> float:
 
 def stage(stages: dict, name: str, function: Callable) -> Any:
     """Runs one stage, noting its seconds and the most memory the process held meanwhile."""
-    _reset_peak()
+    reset_peak()
     started, cpu_started = time.perf_counter(), time.process_time()
     result = jax.block_until_ready(function())
     stages[name] = {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu_started,
-        "peak_mib": _peak_mib(),
+        "peak_mib": peak_mib(),
     }
     return result
-
-
-def _reset_peak() -> None:
-    reset = Path("/proc/self/clear_refs")
-    if reset.exists():
-        reset.write_text("5")
-
-
-def _peak_mib() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

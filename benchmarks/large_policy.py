@@ -1,0 +1,126 @@
+"""Features of a policy with ten million parameters: seconds and peak memory by projection.
+
+Run: python benchmarks/large_policy.py --json benchmarks/results/large_policy.json
+
+An MLP with a Gaussian head, by default with p = 10,003,608, on 10 tasks with 2048 transitions each.
+Its gradients (N x p) would take 820 GB and its dense projection (p x d) 16 GB. Every projection runs in a
+process of its own, so that the memory is its own; seconds include compilation. The dense Gaussian
+one is 2 N p d = 1.6e14 operations: a quarter of an hour at 190 GFLOP/s.
+(--projection picks; --add keeps the projections that the file has and this run has not)
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+
+import jax
+from common import peak_mib, write_results
+from features import ACTIONS, OBSERVATIONS, gemm_rate, make_data
+
+import pgx_jax
+from pgx_jax.networks.policies import GaussianPolicy, count_parameters
+
+MAKERS = {
+    "tensor_sketch": pgx_jax.tensor_sketch,
+    "gaussian": pgx_jax.gaussian_projection,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--add", action="store_true", help="keep other projections of the file")
+    parser.add_argument("--projection", nargs="+", default=list(MAKERS), choices=MAKERS)
+    parser.add_argument("--num-tasks", type=int, default=10)
+    parser.add_argument("--num-steps", type=int, default=2048)
+    parser.add_argument("--width", type=int, default=2225)
+    parser.add_argument("--depth", type=int, default=4, help="linear layers")
+    parser.add_argument("--dim", type=int, default=400)
+    parser.add_argument("--limit-gib", type=float, default=4.0, help="fail above this")
+    parser.add_argument("--here", action="store_true", help="in this process; one projection only")
+    args = parser.parse_args()
+    if args.here:
+        args.json.write_text(json.dumps(one_projection(args)))
+        return
+    rows: dict[str, Any] = {}
+    if args.add and args.json and args.json.exists():
+        rows = json.loads(args.json.read_text())["rows"]
+    for name in args.projection:
+        row = rows[name] = in_own_process(name, args)
+        row["command"] = shlex.join(["python", *sys.argv])
+        print(
+            f"{name}: p = {row['num_params']}, {row['num_transitions']} transitions, "
+            f"{row['seconds']:.1f} s, peak {row['peak_gib']:.2f} GiB",
+            flush=True,
+        )
+        if args.json:
+            write_results(
+                args.json,
+                {
+                    "what": "seconds of gradient_features with its default options, compilation "
+                    "included, and peak resident memory; one process a projection",
+                    "limit_gib": args.limit_gib,
+                    "rows": rows,
+                },
+            )
+    above = [name for name in args.projection if not rows[name]["within_limit"]]
+    if above:
+        sys.exit(f"more than {args.limit_gib} GiB: {', '.join(above)}")
+
+
+def in_own_process(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """One projection in a fresh process."""
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "part.json"
+        command = [sys.executable, __file__, "--here", "--projection", name, "--json", str(part)]
+        for option in ("num_tasks", "num_steps", "width", "depth", "dim", "limit_gib"):
+            command += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
+        subprocess.run(command, check=True)
+        return json.loads(part.read_text())
+
+
+def one_projection(args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and memory of one projection in this process."""
+    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, (args.width,) * (args.depth - 1))
+    params = policy.init(jax.random.key(0))
+    transitions = make_data(args)
+    jax.block_until_ready((params, transitions))
+    gemm = gemm_rate()
+    # Read off before the features, as it can only grow.
+    before = peak_mib()
+    started, cpu_started = time.perf_counter(), time.process_time()
+    projection = MAKERS[args.projection[0]](jax.random.key(2), params, args.dim)
+    jax.block_until_ready(
+        pgx_jax.gradient_features(policy.log_prob, params, transitions, projection)
+    )
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    peak = peak_mib() / 1024
+    num_params = count_parameters(params)
+    row = {
+        "num_params": num_params,
+        "num_transitions": transitions.advantage.size,
+        "dim": args.dim,
+        "width": args.width,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "gemm_gflops": gemm,
+        "peak_before_gib": before / 1024,
+        "peak_gib": peak,
+        "within_limit": peak < args.limit_gib,
+    }
+    if args.projection[0] == "gaussian":
+        row["gflops"] = 2e-9 * transitions.advantage.size * num_params * args.dim / seconds
+    return row
+
+
+if __name__ == "__main__":
+    main()
