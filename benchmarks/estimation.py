@@ -13,8 +13,10 @@ whole. Its full-size fits and scores take pgx_jax's features. See peers.py; it n
 import argparse
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,8 @@ def main() -> None:
     parser.add_argument("--peer-transitions", type=int, default=1280, help="of all tasks")
     parser.add_argument("--peer-subsets", type=int, default=10)
     args = parser.parse_args()
+    if find_spec("torch") is None:
+        sys.exit("the released code's way needs PyTorch: pip install torch")
 
     policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, (args.width,) * (args.depth - 1))
     params = policy.init(jax.random.key(0))

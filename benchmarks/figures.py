@@ -1,4 +1,4 @@
-"""Draw README's picture from a result file.
+"""Draw README's pictures from the result files.
 
 Run: python benchmarks/figures.py
 """
@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from measurements import seconds
 from tables import TITLES
 
 RESULTS = Path(__file__).parent / "results"
 COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9")
 
 
-def draw(result: dict) -> Figure:
+def draw_planted(result: dict) -> Figure:
     """Affinity of the first seed ordered by group, and scores of all methods over seeds."""
     figure = Figure(figsize=(11, 4.3), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
@@ -59,11 +60,78 @@ def draw(result: dict) -> Figure:
     return figure
 
 
+def draw_speed(features: dict, scaling: dict) -> Figure:
+    """Seconds of the features by method, and seconds and memory against the number of tasks."""
+    figure = Figure(figsize=(11, 3.9), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.0))
+    rows = sorted(features["rows"].items(), key=lambda item: item[1]["seconds"])
+    for place, (name, values) in enumerate(rows):
+        ours = name.startswith("pgx_jax")
+        colour = COLOURS[0] if ours else "#777777"
+        left.axhline(place, color="#dddddd", linewidth=1, zorder=0)
+        left.plot(values["seconds"], place, "o", color=colour, markersize=8)
+        mark = " (extrapolated)" if "measured_on" in values else ""
+        left.annotate(
+            f"{seconds(values['seconds'])} s{mark}",
+            (values["seconds"], place),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    names = [name.replace(", ", ",\n", 1).replace(" on ", "\non ") for name, _ in rows]
+    left.set_yticks(range(len(rows)), names, fontsize=8)
+    left.set_xscale("log")
+    fastest, slowest = rows[0][1]["seconds"], rows[-1][1]["seconds"]
+    left.set_xlim(fastest / 3, slowest * 6)
+    left.set_ylim(len(rows) - 0.5, -0.6)
+    left.set_xlabel("seconds (log scale)", fontsize=9)
+    size = features["size"]
+    total = int(size["num_tasks"]) * int(size["num_steps"])
+    title = f"Features of {total:,} transitions, p = {size['num_params']:,}, d = {size['dim']}"
+    left.set_title(title, fontsize=10)
+
+    sizes = {int(num_tasks): values for num_tasks, values in scaling["sizes"].items()}
+    spent = {
+        "features to groups": lambda one: one["seconds_features_to_labels"],
+        "of it, fits": lambda one: one["stages"]["fits"]["seconds"],
+        "of it, clustering": lambda one: one["stages"]["clustering"]["seconds"],
+    }
+    for (name, value), colour, marker in zip(spent.items(), COLOURS, "os^", strict=False):
+        values = [value(one) for one in sizes.values()]
+        right.plot(list(sizes), values, marker=marker, color=colour, label=name)
+    ticks = []
+    for num_tasks, one in sizes.items():
+        peak = max(one["stages"][name]["peak_mib"] for name in one["path"]) / 1024
+        ticks.append(f"{num_tasks}\nm = {one['num_subsets']:,}\n{peak:.1f} GiB")
+    right.set_xscale("log")
+    right.set_yscale("log")
+    right.set_ylim(top=max(one["seconds_features_to_labels"] for one in sizes.values()) * 5)
+    right.set_xticks(list(sizes), ticks, fontsize=8)
+    right.minorticks_off()
+    right.set_xlabel("tasks n, subsets m, peak memory", fontsize=9)
+    right.set_ylabel("seconds, compilation included", fontsize=9)
+    right.set_title("From features to groups", fontsize=10)
+    right.legend(fontsize=8, frameon=False, loc="upper left")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def main() -> None:
-    result = json.loads((RESULTS / "cartpole_planted.json").read_text())
-    path = RESULTS / "planted.png"
-    draw(result).savefig(path, metadata={"Software": None})
-    print(f"wrote {path}")
+    results = {
+        name: json.loads((RESULTS / f"{name}.json").read_text())
+        for name in ("cartpole_planted", "features", "scaling")
+    }
+    figures = {
+        "planted": draw_planted(results["cartpole_planted"]),
+        "speed": draw_speed(results["features"], results["scaling"]),
+    }
+    for name, figure in figures.items():
+        path = RESULTS / f"{name}.png"
+        figure.savefig(path, metadata={"Software": None})
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

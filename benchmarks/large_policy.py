@@ -3,9 +3,9 @@
 Run: python benchmarks/large_policy.py --json benchmarks/results/large_policy.json
 
 An MLP with a Gaussian head, by default with p = 10,003,608, on 10 tasks with 2048 transitions each.
-Its gradients (N x p) would take 820 GB and its dense projection (p x d) 16 GB. Every projection runs in a
-process of its own, so that the memory is its own; seconds include compilation. The dense Gaussian
-one is 2 N p d = 1.6e14 operations: a quarter of an hour at 190 GFLOP/s.
+Its gradients (N x p) would take 820 GB and its dense projection (p x d) 16 GB. Every projection
+runs in a process of its own, so that the memory is its own; seconds include compilation. The dense
+Gaussian one is 2 N p d = 1.6e14 operations: a quarter of an hour at 190 GFLOP/s.
 (--projection picks; --add keeps the projections that the file has and this run has not)
 """
 

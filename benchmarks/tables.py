@@ -1,17 +1,18 @@
-"""Write README's tables from the result files.
+"""Write the tables of README.md and benchmarks/README.md from the result files.
 
 Run: python benchmarks/tables.py [--check]
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from measurements import TABLES as MEASUREMENTS
+from measurements import load, row
+
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 TITLES = {
     "policygradex": "PolicyGradEx groups",
     "single_policy": "one policy for all tasks",
@@ -19,12 +20,6 @@ TITLES = {
     "random_grouping": "random groups",
     "gradient_similarity_grouping": "gradient-similarity groups",
 }
-
-
-def load(name: str) -> dict | None:
-    """A result file, or None where it has not been made."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def interval(value: dict) -> str:
@@ -67,34 +62,6 @@ def recovery_table() -> str:
     lines = [row(["number of groups", "found exactly (adjusted Rand index 1)"]), row(["---"] * 2)]
     for name, title in (("given", "given, k = 3"), ("automatic", "chosen on held-out subsets")):
         lines.append(row([title, f"{result['exact'][name]} of {result['num_seeds']} seeds"]))
-    return "\n".join(lines)
-
-
-def fits_table() -> str:
-    """Seconds and ratios of the subset fits."""
-    result = load("subset_fits")
-    if result is None:
-        return "Not measured."
-    size = result["size"]
-    head = (
-        f"{size['num_subsets']} fits, n = {size['num_tasks']}, T = {size['num_steps']}, "
-        f"d = {size['dim']}, {result['hardware']['cores']} cores"
-    )
-    lines = [
-        row([head, "seconds", "against ours", "largest relative gap in objective"]),
-        row(["---"] * 4),
-    ]
-    for name, values in result["rows"].items():
-        lines.append(
-            row(
-                [
-                    name,
-                    f"{values['seconds']:.2f}",
-                    f"{values['ratio']:.1f}x",
-                    f"{values['largest_relative_gap']:.0e}",
-                ]
-            )
-        )
     return "\n".join(lines)
 
 
@@ -157,15 +124,10 @@ def rollout_table() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "comparison": comparison_table,
     "recovery": recovery_table,
-    "fits": fits_table,
     "learning": learning_table,
     "rollout": rollout_table,
+    **MEASUREMENTS,
 }
-
-
-def row(cells: list[str]) -> str:
-    """One row of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
 
 
 def with_tables(text: str) -> str:
@@ -180,13 +142,18 @@ def with_tables(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail where README differs")
+    parser.add_argument("--check", action="store_true", help="fail where a file differs")
     args = parser.parse_args()
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    if args.check:
-        sys.exit(0 if with_tables(text) == text else "README's tables are not those of results/")
-    readme.write_text(with_tables(text))
+    stale = []
+    for path in (ROOT / "README.md", ROOT / "benchmarks" / "README.md"):
+        text = path.read_text()
+        if with_tables(text) == text:
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if not args.check:
+            path.write_text(with_tables(text))
+    if args.check and stale:
+        sys.exit(f"the tables of {' and '.join(stale)} are not those of results/")
 
 
 if __name__ == "__main__":

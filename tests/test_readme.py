@@ -27,6 +27,13 @@ def test_tables_are_those_of_the_results():
     subprocess.run([sys.executable, str(script), "--check"], check=True)
 
 
+def test_links_of_the_benchmarks_lead_somewhere():
+    folder = ROOT / "benchmarks"
+    links = re.findall(r"\]\((?!http)([^)]+)\)", (folder / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (folder / link).exists()] == []
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
 def test_links_lead_somewhere(link):
     if link.startswith("#"):
