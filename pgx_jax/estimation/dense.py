@@ -105,13 +105,13 @@ def _add_leaf(
 ) -> Array:
     """``projected`` plus what one leaf adds; all lead with [chunks, transitions of a chunk]."""
     cut, shape = projection.blocks(leaf), plan.shapes[leaf]
-    pad = partial(_pad, length=cut.count * cut.height)
+    pad = partial(_pad, length=cut.num_blocks * cut.height)
     outers = [
         (product, on_first_axis(product, shape, outer, pad))
         for product, outer in zip(plan.products, factors.outers, strict=True)
         if product.leaf == leaf
     ]
-    padded = (cut.count * cut.height, *shape[1:]) if shape else ()
+    padded = (cut.num_blocks * cut.height, *shape[1:]) if shape else ()
     products = [product for product, _ in outers]
     explicit = [
         pad(gradient.reshape(*gradient.shape[:2], cut.rows, cut.columns), 2)
@@ -135,7 +135,7 @@ def _add_leaf(
 
         return lax.map(add_chunk, (projected, [outer for _, outer in outers], explicit)), None
 
-    return lax.scan(add_block, projected, jnp.arange(cut.count))[0]
+    return lax.scan(add_block, projected, jnp.arange(cut.num_blocks))[0]
 
 
 def _form_rows(

@@ -31,13 +31,13 @@ class LeafBlocks(NamedTuple):
         rows: length of the leaf's first axis.
         columns: entries in a row.
         height: rows in a block.
-        count: blocks; the last one may run past the leaf's end.
+        num_blocks: the last one may run past the leaf's end.
     """
 
     rows: int
     columns: int
     height: int
-    count: int
+    num_blocks: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class DenseProjection(ABC):
 
     def leaf_matrix(self, leaf: int) -> Array:
         """All blocks of a leaf, float32[blocks, height · columns, d]."""
-        return lax.map(partial(self.block, leaf), jnp.arange(self.blocks(leaf).count))
+        return lax.map(partial(self.block, leaf), jnp.arange(self.blocks(leaf).num_blocks))
 
     @jax.jit
     def matrix(self) -> Array:
@@ -135,13 +135,13 @@ class DenseProjection(ABC):
     def _add_leaf(self, total: Array, leaf: int, flat: Array) -> Array:
         cut = self.blocks(leaf)
         size = cut.height * cut.columns
-        padded = jnp.pad(flat, ((0, 0), (0, cut.count * size - flat.shape[1])))
+        padded = jnp.pad(flat, ((0, 0), (0, cut.num_blocks * size - flat.shape[1])))
 
         def add_block(total: Array, number: Array) -> tuple[Array, None]:
             part = lax.dynamic_slice_in_dim(padded, number * size, size, 1)
             return total + jnp.matmul(part, self.block(leaf, number), precision=PRECISION), None
 
-        return lax.scan(add_block, total, jnp.arange(cut.count))[0]
+        return lax.scan(add_block, total, jnp.arange(cut.num_blocks))[0]
 
     @jax.jit
     def lift(self, coef: Array) -> Any:
@@ -164,7 +164,7 @@ class DenseProjection(ABC):
             def one_block(number: Array, leaf: int = leaf) -> Array:
                 return jnp.matmul(rows, self.block(leaf, number).T, precision=PRECISION)
 
-            blocks = lax.map(one_block, jnp.arange(self.blocks(leaf).count))
+            blocks = lax.map(one_block, jnp.arange(self.blocks(leaf).num_blocks))
             flat = jnp.moveaxis(blocks, 0, 1).reshape(rows.shape[0], -1)[:, : math.prod(shape)]
             leaves.append(flat.reshape(*coef.shape[:-1], *shape).astype(dtype))
         return jax.tree.unflatten(self.treedef, leaves)
