@@ -13,8 +13,7 @@ from tests.estimation.policies import policy
 DIM = 5
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("block_size", [3, 2048])
+@pytest.mark.parametrize(("name", "block_size"), [*((name, 3) for name in MODELS), ("linen", 2048)])
 def test_equals_the_projection_of_the_gradients_themselves(name, block_size):
     model, plan, _, gradients = factored(name)
     projection = gaussian_projection(jax.random.key(0), model.params, DIM, block_size=block_size)
