@@ -1,5 +1,6 @@
 """The program as a user meets it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -217,6 +218,26 @@ def test_a_missing_extra_names_the_pip_command(
     assert f'pip install "pgx_jax[{extra}]"' in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "ranges"),
+    [("gymnasium:Pendulum-v1", ["g=5:15"]), ("lunarlander", []), ("highway", [])],
+)
+def test_drawing_under_the_program_opens_no_sound_device(environment, ranges):
+    """Where there is none, SDL and ALSA would complain in many lines."""
+    code = (
+        "import pgx_jax.cli; from pgx_jax.envs.families import make_family\n"
+        f"family = make_family({environment!r}, num_tasks=2, num_test_tasks=1, ranges={ranges})\n"
+        "print(len(family.render(0, lambda observation: 0, 2)))\n"
+    )
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SDL_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=plain
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "2"
+    assert not [line for line in done.stderr.splitlines() if "ALSA" in line or "XDG" in line]
 
 
 @pytest.mark.slow
