@@ -5,6 +5,9 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+from pgx_jax.arguments import find_mistake
 
 # The batched factorisations are small; a second pool of BLAS threads only gets in JAX's way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -81,7 +84,12 @@ class Run:
 
 @dataclass(frozen=True)
 class List:
-    """Name the environments with the extra that each needs, the presets and the methods."""
+    """Name the environments with the extra that each needs, or say more about one of them."""
+
+    positional: ClassVar[bool] = True
+
+    environment: str = ""
+    """Environment to say more about; gymnax or gymnasium for the names that these have."""
 
 
 def main() -> None:
@@ -90,10 +98,13 @@ def main() -> None:
         import tyro
     except ImportError:
         sys.exit('pgx-jax: the program needs more packages: pip install "pgx_jax[run]"')
+    mistake = find_mistake(sys.argv[1:], {"run": Run, "list": List}, "pgx-jax")
+    if mistake:
+        sys.exit(_fail(mistake))
     # So that gymnasium:MODULE:ID finds a module in the folder that the program is run in.
     sys.path.append(os.getcwd())
     command = tyro.cli(
-        Run | List,
+        Run | tyro.conf.Positional[List],
         prog="pgx-jax",
         description="Which reinforcement-learning tasks should share a policy?",
         config=(
@@ -102,7 +113,7 @@ def main() -> None:
             tyro.conf.UseAppendAction,
         ),
     )
-    sys.exit(_list() if isinstance(command, List) else _run(command))
+    sys.exit(_list(command) if isinstance(command, List) else _run(command))
 
 
 def _run(command: Run) -> int:
@@ -144,69 +155,16 @@ def _run(command: Run) -> int:
     return 0
 
 
-def _list() -> int:
+def _list(command: List) -> int:
     """Print what there is to run."""
-    from pgx_jax.envs.families import FAMILIES, GENERIC
+    from pgx_jax.experiments.listing import details, overview
 
-    entries = {**FAMILIES, **{f"{prefix}NAME": entry for prefix, entry in GENERIC.items()}}
-    width = max(len(name) for name in entries)
-    print("environments (pgx-jax run NAME):")
-    for name, entry in entries.items():
-        print(f"  {name:<{width}}  {entry.summary}")
-        print(f'  {"":<{width}}  pip install "pgx_jax[{entry.extra}]"')
-        if entry.backends:
-            print(f"  {'':<{width}}  --backend {' or '.join(entry.backends)}")
-    print("presets (--preset NAME):")
-    print(
-        f"  {'smoke':<{width}}  everything once, small; under 4 minutes; the figures mean nothing"
-    )
-    print(f"  {'default':<{width}}  up to 8192 transitions a task; 3 to 60 minutes on 2 cores")
-    print(f"  {'paper':<{width}}  2048 transitions a task, as in the paper")
-    print("settings by preset (change them with the option of the same name):")
-    for line in _preset_table():
-        print(line)
-    print("scores (--score NAME):")
-    for name, text in _SCORES.items():
-        print(f"  {name:<{width}}  {text}")
-    print("A run compares PolicyGradEx groups, at equal total environment steps, with one policy")
-    print("for all tasks, one with k times the parameters, random groups, and groups by gradient")
-    print("similarity.")
-    return 0
-
-
-def _preset_table() -> list[str]:
-    """What the presets set, one line an environment and preset."""
     try:
-        from pgx_jax.experiments.config import make_config
-        from pgx_jax.experiments.presets import PRESETS
-    except ImportError:
-        return ['  (needs pip install "pgx_jax[run]")']
-    shown = (
-        "meta_steps",
-        "num_steps",
-        "dim",
-        "num_subsets",
-        "subset_size",
-        "score_episodes",
-        "group_steps",
-    )
-    lines = []
-    for name in PRESETS:
-        for preset in PRESETS[name]:
-            config = make_config(name, preset)
-            values = ", ".join(
-                f"{field.replace('_', '-')} {getattr(config, field)}" for field in shown
-            )
-            lines.append(f"  {name} {preset}: {values}")
-    return lines
-
-
-_SCORES = {
-    "rollout": "returns of the adapted policies, same random numbers for all (default)",
-    "off_policy": "importance-weighted advantages on held-out transitions",
-    "surrogate": "negative logistic loss on held-out transitions",
-    "linearised": "first-order change of the objective on held-out transitions",
-}
+        lines = details(command.environment) if command.environment else overview()
+    except (ValueError, ImportError) as error:
+        return _fail(str(error))
+    print("\n".join(lines))
+    return 0
 
 
 def _fail(message: str) -> int:

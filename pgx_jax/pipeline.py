@@ -104,12 +104,13 @@ def group_tasks(
     Raises:
         ValueError: bad shapes, non-finite or all-zero advantages, k outside 1..n, a subset size
             outside 1..n.
-        TypeError: ``log_prob`` does not return a real scalar, ``mesh`` is no mesh.
+        TypeError: ``log_prob`` or ``rollout`` cannot be traced by JAX or returns something else,
+            ``mesh`` is no mesh.
 
     Reference:
         PolicyGradEx (arXiv 2511.12779), algorithm 1.
     """
-    checks.check_transitions(transitions)
+    transitions = checks.as_transitions(transitions)
     num_tasks = transitions.advantage.shape[0]
     if num_groups is not None and not (
         isinstance(num_groups, int | np.integer) and 1 <= num_groups <= num_tasks
@@ -131,6 +132,8 @@ def group_tasks(
     subset_size = min(4, max(2, num_tasks // 2), num_tasks) if subset_size is None else subset_size
     num_subsets = max(2 * num_tasks**2, 100) if num_subsets is None else num_subsets
     check_subset_size(num_tasks, subset_size)
+    if kind == "rollout" and rollout is not None:
+        checks.check_rollout(rollout, params, subset_size, key)
     if num_groups is None and math.comb(num_tasks, subset_size) < 4:
         raise ValueError(
             f"{num_tasks} tasks have fewer than four subsets of {subset_size}, too few to choose "

@@ -23,6 +23,8 @@ import numpy as np
 class Transitions(NamedTuple):
     """Transitions of every task under the meta-policy; all leaves lead with axes [n, T].
 
+    Lists of equal length are taken, too; the functions turn them into arrays.
+
     Attributes:
         observation: array or pytree of arrays, [n, T, ...].
         action: array or pytree of arrays, [n, T, ...].

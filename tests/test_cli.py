@@ -1,5 +1,6 @@
 """The program as a user meets it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgx_jax import cli
+from pgx_jax.arguments import find_mistake
 from pgx_jax.envs.families import FAMILIES
 
 
@@ -21,9 +23,58 @@ def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
 def test_list_names_every_environment_with_its_extra(monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "list")
     assert code == 0
+    # The table of environments ends with an empty line.
+    table = out[: out.index("\n\n")].splitlines()
+    rows = {line.split()[0]: line.split()[1] for line in table}
     for name, entry in FAMILIES.items():
-        assert name in out
-        assert f'pip install "pgx_jax[{entry.extra}]"' in out
+        assert rows[name] == entry.extra
+    assert (rows["gymnax:NAME"], rows["gymnasium:ID"]) == ("run", "gymnasium")
+    assert 'pip install "pgx_jax[EXTRA]"' in out
+
+
+def test_list_can_be_scanned(monkeypatch, capsys):
+    _, out, _ = run(monkeypatch, capsys, "list")
+    lines = out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 96
+
+
+def test_list_of_one_environment(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "list", "metaworld-mt50")
+    assert code == 0
+    assert 'pip install "pgx_jax[metaworld]"' in out
+    assert "--backend: envpool (default), metaworld" in out
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert rows["option"] == ["smoke", "default", "paper"]
+    assert rows["--num-steps"] == ["128", "2,048", "2,048"]
+
+
+def test_list_of_gymnax(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    code, out, _ = run(monkeypatch, capsys, "list", "gymnax")
+    assert code == 0
+    assert "Pendulum-v1" in out
+    # Names are wrapped, several in a line.
+    assert len(out.splitlines()) < out.count(",")
+    assert max(map(len, out.splitlines())) <= 60
+    code, out, _ = run(monkeypatch, capsys, "list", "gymnax:CartPole-v1")
+    assert code == 0
+    assert "gravity = 9.8" in out
+    assert "total_mass" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cartpol", 'did you mean "cartpole"?'),
+        ("gymnax:CartPol-v1", 'did you mean "CartPole-v1"?'),
+        ("gymnasium:CartPol-v1", "CartPole-v1"),
+    ],
+)
+def test_list_of_an_unknown_environment(monkeypatch, capsys, name, message):
+    code, out, err = run(monkeypatch, capsys, "list", name)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
@@ -56,6 +107,30 @@ def test_help_names_the_options(monkeypatch, capsys):
         (["run", "cartpole", "--warm-start", "experts"], "has no scripted experts"),
         (["run", "gymnax:CartPole-v1", "--range", "gravty=5:20"], "gravity"),
         (["run", "gymnax:CartPole-v1"], "gravity"),
+        (["run", "gymnax:CartPol-v1", "--range", "g=1:2"], 'did you mean "CartPole-v1"?'),
+        (["run", "Pendulum-v1"], 'did you mean "gymnasium:Pendulum-v1" or "gymnax:Pendulum-v1"?'),
+        (["run", "gymnax:Pendulum-v1", "--range", "g"], 'range "g" is not of the form'),
+        (["run", "gymnax:Pendulum-v1", "--range", "g="], "such as gravity=5:20"),
+        (["run", "gymnax:Pendulum-v1", "--range", "g=a:b"], '"a:b" is not LOW:HIGH with two num'),
+        (["run", "gymnax:Pendulum-v1", "--range", "g=9:5"], "low 9 is above high 5"),
+        (["run", "gymnax:Pendulum-v1", "--range", "g=1:2:lg"], 'unknown scale "lg"'),
+        (["run", "gymnax:Pendulum-v1", "--range"], "--range lacks its value"),
+        (["run", "gymnax:Pendulum-v1", "--range", "g=1:2", "m=1:2"], 'write "--range m=1:2"'),
+        (["run", "cartpole", "--foo"], 'unknown option "--foo". pgx-jax run --help names'),
+        (["run", "cartpole", "-x"], 'unknown option "-x"'),
+        (["run", "cartpole", "--num_grops=3"], 'did you mean "--num-groups"?'),
+        (["run", "cartpole", "--prest", "smoke"], 'did you mean "--preset"?'),
+        (["run", "cartpole", "--seed", "one"], '--seed takes a whole number, not "one"'),
+        (["run", "cartpole", "--num-groups", "2.5"], "--num-groups takes a whole number"),
+        (["run", "cartpole", "--l2=small"], '--l2 takes a number, not "small"'),
+        (["run", "cartpole", "--preset", "--render"], "--preset lacks its value"),
+        (["run", "cartpole", "--render=yes"], "--render takes no value"),
+        (["run", "cartpole", "smoke"], 'unexpected argument "smoke"'),
+        (["run"], "environment is missing"),
+        ([], "say what to do: pgx-jax run, or pgx-jax list"),
+        (["rum", "cartpole"], 'unknown command "rum"; did you mean "run"?'),
+        (["list", "--all"], 'unknown option "--all"'),
+        (["list", "gymnax", "more"], 'unexpected argument "more"'),
     ],
 )
 def test_a_mistake_is_one_line_and_starts_nothing(
@@ -69,6 +144,37 @@ def test_a_mistake_is_one_line_and_starts_nothing(
     assert message in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "cartpole", "--seed=3", "--num_groups", "2", "--render", "--l2", "1e-3"],
+        [
+            "run",
+            "--preset",
+            "smoke",
+            "cartpole",
+            "--range=g=-5:-1",
+            "--range",
+            "l=-1",
+            "--out",
+            "-",
+        ],
+        ["run", "cartpole", "--foo", "--help"],
+        ["list"],
+        ["list", "gymnax"],
+    ],
+)
+def test_what_is_right_passes(arguments):
+    assert find_mistake(arguments, {"run": cli.Run, "list": cli.List}, "pgx-jax") == ""
+
+
+def test_a_malformed_range_needs_no_package(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    code, _, err = run(monkeypatch, capsys, "run", "gymnasium:Pendulum-v1", "--range", "g")
+    assert code == 2
+    assert 'range "g" is not of the form' in err
 
 
 def test_an_unwritable_folder_is_one_line(monkeypatch, capsys, tmp_path):
@@ -112,6 +218,26 @@ def test_a_missing_extra_names_the_pip_command(
     assert f'pip install "pgx_jax[{extra}]"' in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "ranges"),
+    [("gymnasium:Pendulum-v1", ["g=5:15"]), ("lunarlander", []), ("highway", [])],
+)
+def test_drawing_under_the_program_opens_no_sound_device(environment, ranges):
+    """Where there is none, SDL and ALSA would complain in many lines."""
+    code = (
+        "import pgx_jax.cli; from pgx_jax.envs.families import make_family\n"
+        f"family = make_family({environment!r}, num_tasks=2, num_test_tasks=1, ranges={ranges})\n"
+        "print(len(family.render(0, lambda observation: 0, 2)))\n"
+    )
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SDL_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=plain
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "2"
+    assert not [line for line in done.stderr.splitlines() if "ALSA" in line or "XDG" in line]
 
 
 @pytest.mark.slow

@@ -127,6 +127,31 @@ def test_bad_transitions(problem):
         pgx_jax.group_tasks(log_prob, params, constant, key=jax.random.key(0))
 
 
+def test_a_rollout_is_checked_before_any_work(problem, monkeypatch):
+    params, transitions = problem
+
+    def rollout(params, tasks, key):
+        return np.asarray(params["weight"]).sum() * np.ones(len(tasks))
+
+    def work(*arguments, **options):
+        raise AssertionError("work started")
+
+    monkeypatch.setattr(pgx_jax.pipeline, "gradient_features", work)
+    with pytest.raises(TypeError, match=r"rollout\(params, tasks, key\) cannot be traced by JAX"):
+        pgx_jax.group_tasks(log_prob, params, transitions, rollout=rollout, key=jax.random.key(0))
+
+
+def test_lists_give_the_same_groups(problem):
+    params, transitions = problem
+    lists = pgx_jax.Transitions(*(np.asarray(part).tolist() for part in transitions[:3]))
+    key, options = jax.random.key(3), {"num_groups": 2, "dim": 16, "num_subsets": 30}
+    once, twice = (
+        pgx_jax.group_tasks(log_prob, params, data, key=key, **options)
+        for data in (transitions, lists)
+    )
+    np.testing.assert_array_equal(once.affinity, twice.affinity)
+
+
 def test_split_takes_disjoint_halves_of_the_valid_transitions():
     mask = jnp.arange(20)[None] < jnp.array([[20], [7], [2]])
     first, second = split_transitions(jax.random.key(0), jnp.ones((3, 20)), mask)

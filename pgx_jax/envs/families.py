@@ -1,11 +1,13 @@
 """Task families by name."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
 from pgx_jax.envs.base import TaskFamily
+from pgx_jax.envs.ranges import parse_ranges
 
 
 class FamilyEntry(NamedTuple):
@@ -31,13 +33,13 @@ FAMILIES: dict[str, FamilyEntry] = {
         "pgx_jax.envs.cartpole",
         "cartpole",
         "run",
-        "CartPole with varied gravity, masses, pole length and force (gymnax)",
+        "CartPole with varied gravity, masses, length and force (gymnax)",
     ),
     "cartpole-planted": FamilyEntry(
         "pgx_jax.envs.cartpole",
         "cartpole_planted",
         "run",
-        "CartPole in three groups known in advance: normal, inverted, long and heavy",
+        "CartPole in three known groups: normal, inverted, long and heavy",
     ),
     "lunarlander": FamilyEntry(
         "pgx_jax.envs.lunarlander",
@@ -50,21 +52,21 @@ FAMILIES: dict[str, FamilyEntry] = {
         "pgx_jax.envs.highway",
         "highway",
         "highway",
-        "highway-fast-v0 with varied traffic, lanes and conflicting reward weights",
+        "highway-fast-v0: traffic, lanes, conflicting reward weights",
         ("envpool", "highway-env", "highway-env-async"),
     ),
     "metaworld-mt10": FamilyEntry(
         "pgx_jax.envs.metaworld",
         "metaworld_mt10",
         "metaworld",
-        "Meta-World's ten MT10 tasks, 50 goals each; a policy is judged by success",
+        "Meta-World's ten MT10 tasks, 50 goals each; judged by success",
         ("envpool", "metaworld"),
     ),
     "metaworld-mt50": FamilyEntry(
         "pgx_jax.envs.metaworld",
         "metaworld_mt50",
         "metaworld",
-        "Meta-World's fifty MT50 tasks, 50 goals each; a policy is judged by success",
+        "Meta-World's fifty MT50 tasks, 50 goals each; judged by success",
         ("envpool", "metaworld"),
     ),
     "brax-halfcheetah": FamilyEntry(
@@ -89,13 +91,13 @@ GENERIC: dict[str, FamilyEntry] = {
         "pgx_jax.envs.gymnax_families",
         "gymnax_family",
         "run",
-        "any gymnax environment; --range NAME=LOW:HIGH or --task-file FILE say what varies",
+        "any gymnax environment; --range or --task-file say what varies",
     ),
     "gymnasium:": FamilyEntry(
         "pgx_jax.envs.gymnasium_families",
         "gymnasium_family",
         "gymnasium",
-        "any registered Gymnasium environment; what varies are its keyword arguments",
+        "any Gymnasium environment; its keyword arguments vary",
         ("gymnasium", "gymnasium-async"),
     ),
 }
@@ -111,6 +113,11 @@ def find_family(name: str) -> tuple[FamilyEntry, str]:
         if name.startswith(prefix) and len(name) > len(prefix):
             return entry, name.removeprefix(prefix)
     if name not in FAMILIES:
+        if re.search(r"[A-Z].*-v\d+$", name):
+            raise ValueError(
+                f'unknown environment "{name}"; did you mean "gymnasium:{name}" or '
+                f'"gymnax:{name}"? pgx-jax list names the others'
+            )
         known = [*FAMILIES, *(f"{prefix}NAME" for prefix in GENERIC)]
         raise ValueError(unknown_name("environment", name, known))
     return FAMILIES[name], ""
@@ -125,6 +132,8 @@ def check_family(
 ) -> None:
     """Raise ValueError where these options do not go together; makes nothing."""
     entry, own_name = find_family(name)
+    # Before the environment's packages, which may be missing.
+    parse_ranges(ranges)
     if backend is not None and backend not in entry.backends:
         if not entry.backends:
             raise ValueError(f'"{name}" runs in JAX and has no backend to choose')
@@ -196,7 +205,7 @@ def _make(
         options["backend"] = backend
     if not own_name:
         return maker(**options)
-    from pgx_jax.envs.parameters import load_task_file, parse_ranges
+    from pgx_jax.envs.parameters import load_task_file
 
     varied = load_task_file(task_file) if task_file else parse_ranges(ranges)
     return maker(own_name, varied, **options)

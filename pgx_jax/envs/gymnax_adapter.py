@@ -121,7 +121,7 @@ def _make(name: str) -> _Made:
         nearest = difflib.get_close_matches(name, gymnax.registered_envs, n=1, cutoff=0.4)
         hint = f'; did you mean "{nearest[0]}"?' if nearest else "."
         raise ValueError(
-            f'gymnax has no environment "{name}"{hint} It has: {", ".join(gymnax.registered_envs)}'
+            f'gymnax has no environment "{name}"{hint} "pgx-jax list gymnax" names those it has'
         )
     try:
         environment, params = gymnax.make(name)

@@ -62,7 +62,7 @@ def parse_ranges(texts: Iterable[str]) -> dict[str, Range]:
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
-            raise ValueError(f'range "{text}" is not of the form {SYNTAX}')
+            raise ValueError(f'range "{text}" is not of the form {SYNTAX}; such as gravity=5:20')
         if name in ranges:
             raise ValueError(f'parameter "{name}" has two ranges')
         ranges[name] = as_range(name, value)
@@ -143,7 +143,9 @@ def _parse(name: str, text: str) -> Range:
     high, colon, scale = (part.strip() for part in rest.partition(":"))
     bounds = _literal(low), _literal(high)
     if not all(is_number(bound) for bound in bounds):
-        raise ValueError(f'range of "{name}": "{text}" is not LOW:HIGH with two numbers')
+        raise ValueError(
+            f'range of "{name}": "{text}" is not LOW:HIGH with two numbers, such as 5:20'
+        )
     return Range(*bounds, _scale(name, scale) if colon else "linear")
 
 

@@ -56,7 +56,8 @@ def gradient_features(
         log_prob: ``log_prob(params, observation, action)`` -> real scalar, for one transition.
             The same function object on a second call does not recompile.
         params: pytree of parameters θ*.
-        transitions: leaves lead with [n, T]; masked transitions give zero features.
+        transitions: leaves lead with [n, T]; masked transitions give zero features. Lists of
+            equal length are turned into arrays.
         projection: from ``gaussian_projection``, ``rademacher_projection`` or ``tensor_sketch``.
         batch_size: transitions that pass through the policy at a time.
         max_stored_bytes: for a dense projection: what the factors of gradients held at a time may
@@ -72,14 +73,15 @@ def gradient_features(
     Raises:
         ValueError: leading axes differ, an advantage is not finite, a task has no valid
             transition or no advantage that differs from zero, a gradient is not finite, all
-            gradients are zero.
-        TypeError: ``log_prob`` does not return a real scalar, ``mesh`` is no mesh.
+            gradients are zero, ``log_prob`` fails on one transition.
+        TypeError: ``log_prob`` cannot be traced by JAX or does not return a real scalar, values
+            are no numbers, ``mesh`` is no mesh.
 
     Reference:
         PolicyGradEx (arXiv 2511.12779), algorithm 1.
     """
     check_mesh(mesh)
-    checks.check_transitions(transitions)
+    transitions = checks.as_transitions(transitions)
     checks.check_log_prob(log_prob, params, transitions)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")

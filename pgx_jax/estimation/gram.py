@@ -52,12 +52,12 @@ def gradient_gram(
 
     Raises:
         ValueError: as ``gradient_features``; or too many transitions for ``max_bytes``.
-        TypeError: ``log_prob`` does not return a real scalar.
+        TypeError: as ``gradient_features``.
 
     Reference:
         Goodfellow (2015), arXiv 1510.01799, whose norms are the diagonal of K.
     """
-    checks.check_transitions(transitions)
+    transitions = checks.as_transitions(transitions)
     checks.check_log_prob(log_prob, params, transitions)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")

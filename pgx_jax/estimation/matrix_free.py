@@ -156,9 +156,9 @@ def gradient_span(
 
     Raises:
         ValueError: as ``gradient_features``.
-        TypeError: ``log_prob`` does not return a real scalar.
+        TypeError: as ``gradient_features``.
     """
-    checks.check_transitions(transitions)
+    transitions = checks.as_transitions(transitions)
     checks.check_log_prob(log_prob, params, transitions)
     if checks.is_concrete(scale):
         checks.check_positive(scale=float(scale))

@@ -87,6 +87,7 @@ def score_subsets(
 
     Raises:
         ValueError: an unknown kind, a missing argument, mismatched shapes.
+        TypeError: ``log_prob`` or ``rollout`` cannot be traced by JAX or returns something else.
 
     Reference:
         PolicyGradEx (arXiv 2511.12779), section 3, "policy evaluation".
@@ -107,7 +108,7 @@ def score_subsets(
         _require(kind, params=params, projection=projection, log_prob=log_prob, data=transitions)
         assert transitions is not None
         assert log_prob is not None
-        checks.check_transitions(transitions)
+        transitions = checks.as_transitions(transitions)
         checks.check_log_prob(log_prob, params, transitions)
         if transitions.advantage.shape != advantage.shape:
             raise ValueError(
@@ -129,14 +130,10 @@ def score_subsets(
             f"fits holds {fits.coef.shape[0]} subsets and subsets {subsets.shape[0]}; pass the "
             "subsets that the fits were made of"
         )
+    checks.check_rollout(rollout, params, _largest(subsets), key)
     returns, members = rollout_subsets(
         rollout, fits, params, projection, subsets, key, rho=rho, batch_size=batch_size
     )
-    if jnp.shape(returns) != members.shape:
-        raise ValueError(
-            f"rollout returned shape {jnp.shape(returns)[1:]} for {members.shape[1]} tasks; it "
-            "must return one mean return per task"
-        )
     return scatter_scores(returns, members, subsets)
 
 
@@ -168,14 +165,16 @@ def rollout_subsets(
         The results, leaves leading with m, and the tasks int[m, s] that they are for, s the
         largest subset size; smaller subsets are filled up with tasks that are not members.
     """
-    if checks.is_concrete(subsets):
-        subset_size = int(np.asarray(subsets).sum(axis=1).max())
-    else:
-        subset_size = subsets.shape[1]
     return _rollout_subsets(
         fits.coef, params, projection, rho, subsets, key,
-        rollout=rollout, subset_size=subset_size, batch_size=batch_size,
+        rollout=rollout, subset_size=_largest(subsets), batch_size=batch_size,
     )  # fmt: skip
+
+
+def _largest(subsets: Array) -> int:
+    """Tasks in the largest subset; all of them where that is not known."""
+    known = checks.is_concrete(subsets)
+    return int(np.asarray(subsets).sum(axis=1).max()) if known else subsets.shape[1]
 
 
 def scatter_scores(returns: Array, members: Array, subsets: Array) -> Array:

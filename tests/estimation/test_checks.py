@@ -12,7 +12,7 @@ from pgx_jax.estimation import (
     score_subsets,
     standardise_advantage,
 )
-from pgx_jax.types import SubsetFits
+from pgx_jax.types import SubsetFits, Transitions
 from tests.estimation.policies import policy
 
 N, T, D = 3, 7, 6
@@ -130,6 +130,123 @@ def test_log_prob_that_is_no_scalar(result, found):
 
     with pytest.raises(TypeError, match=f"returned {found} for one transition; it must return one"):
         gradient_features(log_prob, PARAMS, DATA, PROJECTION)
+
+
+def outside(name, params, *arguments):
+    """What JAX cannot trace, four ways."""
+    value = params["weight"].sum() if "weight" in params else jax.tree.leaves(params)[0].sum()
+    if name == "numpy":
+        return np.asarray(value)
+    if name == "float":
+        return float(value)
+    if name == "branch":
+        return value if value > 0 else -value
+    return [1.0, 2.0][value.astype(int)]
+
+
+@pytest.mark.parametrize("name", ["numpy", "float", "branch", "index"])
+def test_log_prob_and_rollout_that_jax_cannot_trace(name):
+    def log_prob(params, observation, action):
+        return outside(name, params)
+
+    def rollout(params, tasks, key):
+        return jnp.full(tasks.shape, outside(name, params))
+
+    message = r"cannot be traced by JAX: it needs the value of an argument at test_checks\.py:\d+"
+    with pytest.raises(TypeError, match=rf"log_prob\(params, observation, action\) {message}"):
+        gradient_features(log_prob, PARAMS, DATA, PROJECTION)
+    with pytest.raises(TypeError, match=rf"rollout\(params, tasks, key\) {message}.*io_callback"):
+        rollout_scores(rollout)
+
+
+def rollout_scores(rollout):
+    fits = SubsetFits(np.ones((2, D), np.float32), None, None, None, None)
+    return score_subsets(
+        fits,
+        FEATURES,
+        ADVANTAGE,
+        kind="rollout",
+        subsets=SUBSETS,
+        params=PARAMS,
+        projection=PROJECTION,
+        rollout=rollout,
+        key=jax.random.key(0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rollout", "error", "message"),
+    [
+        (lambda params, tasks, key: jnp.zeros(()), ValueError, r"returned shape \(\) for 2 tasks"),
+        (lambda params, tasks, key: [1.0, 2.0], TypeError, "returned a list; it must return an ar"),
+        (lambda params, tasks: tasks, TypeError, r"rollout takes \(params, tasks\); it is called"),
+    ],
+)
+def test_rollout_that_returns_or_takes_something_else(rollout, error, message):
+    with pytest.raises(error, match=message):
+        rollout_scores(rollout)
+
+
+def test_a_rollout_with_a_fault_of_its_own_keeps_its_error():
+    def rollout(params, tasks, key):
+        raise RuntimeError("no simulator")
+
+    with pytest.raises(RuntimeError, match="no simulator") as caught:
+        rollout_scores(rollout)
+    assert "rollout(params, tasks, key)" in caught.value.__notes__[-1]
+
+
+def test_observations_that_do_not_fit_the_policy():
+    wrong = DATA._replace(observation=DATA.observation[..., :-1])
+    form = rf"observation float32\[{wrong.observation.shape[-1]}\] and action "
+    with pytest.raises(ValueError, match=rf"fails for one transition, {form}.*those of this pol"):
+        gradient_features(LOG_PROB, PARAMS, wrong, PROJECTION)
+    with pytest.raises(TypeError, match=r"log_prob takes \(params, observation\); it is called as"):
+        gradient_features(lambda params, observation: 0.0, PARAMS, DATA, PROJECTION)
+
+
+def test_lists_in_transitions_are_turned_into_arrays():
+    expected = gradient_features(LOG_PROB, PARAMS, DATA, PROJECTION)
+    plain = Transitions(*(np.asarray(part).tolist() for part in DATA[:3]), np.ones((N, T)).tolist())
+    of_arrays = Transitions(*([*map(np.asarray, part)] for part in DATA[:3]))
+    for data in (plain, of_arrays, Transitions(*map(list, DATA[:3]))):
+        np.testing.assert_array_equal(
+            gradient_features(LOG_PROB, PARAMS, data, PROJECTION), expected
+        )
+
+
+def test_a_list_of_whole_arrays_stays_a_tree():
+    def log_prob(params, observation, action):
+        return LOG_PROB(params, observation[0] + observation[1]["goal"], action)
+
+    goal = jnp.zeros_like(DATA.observation)
+    data = DATA._replace(observation=[DATA.observation, {"goal": goal}])
+    np.testing.assert_array_equal(
+        gradient_features(log_prob, PARAMS, data, PROJECTION), features_of()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"observation": [[[1.0]] * 7, [[1.0]] * 6, [[1.0]] * 7]}, ValueError, "different lengths"),
+        ({"advantage": [[1.0] * 7, [1.0] * 6, [1.0] * 7]}, ValueError, r"advantage holds lists of"),
+        ({"observation": [[1.0] * 6] * 3}, ValueError, r"observation has shape \(3, 6\)"),
+        ({"observation": np.full((3, 7), "a")}, TypeError, "observation has dtype <U1"),
+        ({"action": np.full((3, 7), None)}, TypeError, "action has dtype object"),
+        ({"advantage": None}, TypeError, "advantage is None; it must be an array"),
+    ],
+)
+def test_transitions_that_make_no_arrays(change, error, message):
+    with pytest.raises(error, match=message):
+        gradient_features(LOG_PROB, PARAMS, DATA._replace(**change), PROJECTION)
+
+
+def test_transitions_of_another_type():
+    with pytest.raises(TypeError, match=r"transitions is a tuple; pass pgx_jax\.Transitions"):
+        gradient_features(LOG_PROB, PARAMS, tuple(DATA), PROJECTION)
+    with pytest.raises(TypeError, match="advantage is a list; pass an array"):
+        standardise_advantage(ADVANTAGE.tolist())
 
 
 def test_features():

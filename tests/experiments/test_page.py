@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pgx_jax.estimation.affinity import REDUCTIONS
-from pgx_jax.experiments.report import costs, curves, grouping, scores, style
+from pgx_jax.experiments.report import costs, curves, grouping, scores, style, trainings
 from pgx_jax.experiments.report.page import render_page
 
 METHODS = {
@@ -305,7 +305,8 @@ def test_page_holds_what_it_must(case, rendered):
     assert "script" not in page.tags
     assert not re.search(r"https?:|url\(|@import", text)
     assert len(page.ids) == len(set(page.ids))
-    assert len(page.images) == 4 + 2 * compared + (report["selection"] is not None)
+    panels = 1 < report["num_tasks"] <= curves.LARGEST_PANELS
+    assert len(page.images) == 4 + 2 * compared + (report["selection"] is not None) + panels
     for svg in page.svgs():
         ET.fromstring(svg)
         assert "date" not in svg
@@ -396,7 +397,46 @@ def test_missing_tasks_are_counted_in_the_caption():
     for row in rows:
         row["returns"].pop(report["task_names"][1], None)
     text = Page(render_page(report, rows)).text
-    assert "meta-training: 1 task without any episode left out" in text
+    assert "1 task left out of every curve" in text
+    assert f"{report['task_names'][1]}. Tasks without an episode by training: meta-training" in text
+
+
+def test_all_curves_average_the_same_tasks(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(style, "data_uri", lambda figure: drawn.append(figure) or "data:,")
+    report, rows = fake_run(num_tasks=3, num_groups=1, updates=4)
+    first, second, third = report["task_names"]
+    for row in rows:
+        # One method alone never ends an episode of the first task, where all others reach 1000.
+        row["returns"] = {first: 1000.0, second: 1.0, third: 3.0}
+        if row["stage"] == "train/random_grouping":
+            del row["returns"][first]
+    text = Page(render_page(report, rows)).text
+    assert "All curves average the same 2 tasks" in text
+    assert f"{first}. Tasks without an episode by training: Random groups (1)" in text
+    figure = next(one for one in drawn if "over tasks" in one.axes[0].get_ylabel())
+    curves_drawn = [line.get_ydata() for line in figure.axes[0].lines if len(line.get_ydata())]
+    assert len(curves_drawn) == 6
+    for values in curves_drawn:
+        np.testing.assert_allclose(values, 2.0)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_curves_without_a_common_task_are_not_averaged():
+    report, rows = fake_run(num_tasks=2, num_groups=1, updates=2)
+    first, second = report["task_names"]
+    for row in rows:
+        row["returns"] = {first if row["stage"] == "meta" else second: 1.0}
+    text = Page(render_page(report, rows)).text
+    assert "No task ended an episode in every training" in text
+    assert "over tasks during training" not in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_training_without_any_episode_is_named():
+    report, rows = fake_run(num_tasks=2, num_groups=1, updates=2)
+    rows = [row for row in rows if row["stage"] != "train/random_grouping"]
+    assert "No episode ended in: Random groups." in Page(render_page(report, rows)).text
 
 
 @pytest.mark.parametrize(
@@ -436,34 +476,53 @@ def test_scores_show_how_well_methods_found_known_groups(rendered):
     assert "ARI: adjusted Rand index" in Page(text).text
 
 
-def test_learning_curve_adds_groups_up():
+def test_training_adds_groups_up():
     rows = [
         {"group": 0, "env_steps": 10, "returns": {"a": 1.0}},
         {"group": 0, "env_steps": 20, "returns": {"a": 3.0, "b": 5.0}},
         {"group": 1, "env_steps": 100, "returns": {"c": 7.0}},
         {"group": 1, "env_steps": 200, "returns": {}},
     ]
-    curve = curves.learning_curve(rows, 5, offset=1000)
+    training = trainings.read_training(rows, offset=1000)
+    assert training is not None
+    np.testing.assert_allclose(training.env_steps, [1110, 1220])
+    assert set(training.returns) == {"a", "b", "c"}
+    np.testing.assert_array_equal(training.returns["b"], [np.nan, 5.0])
+    # c keeps what it had.
+    np.testing.assert_array_equal(training.returns["c"], [7.0, 7.0])
+    curve = trainings.mean_curve(training, ["a", "b", "c"])
     assert curve is not None
-    np.testing.assert_allclose(curve.env_steps, [1110, 1220])
-    # Half way a is at 1, b takes its nearest value 5, c is at 7.
-    np.testing.assert_allclose(curve.returns, [13 / 3, 5])
-    assert curve.missing == 2
-    assert curves.learning_curve([], 5) is None
+    # b is first known at the end.
+    np.testing.assert_allclose(curve.env_steps, [1220])
+    np.testing.assert_allclose(curve.returns, [5])
+    assert trainings.read_training([]) is None
+    assert trainings.mean_curve(training, []) is None
 
 
-def test_learning_curve_interpolates_and_smooths():
+def test_groups_of_different_length_are_side_by_side():
+    rows = [{"group": 0, "env_steps": step, "returns": {"a": float(step)}} for step in (1, 2, 3, 4)]
+    rows += [{"group": 1, "env_steps": step, "returns": {"b": float(step)}} for step in (50, 100)]
+    training = trainings.read_training(rows)
+    assert training is not None
+    np.testing.assert_allclose(training.env_steps, [26, 52, 78, 104])
+    np.testing.assert_array_equal(training.returns["b"], [np.nan, 50, 50, 100])
+
+
+def test_learning_curve_carries_forward_and_smooths():
     rows = [
         {"group": 0, "env_steps": step, "returns": {"a": 2.0 * step} if step % 3 else {}}
         for step in range(1, 101)
     ]
-    curve = curves.learning_curve(rows, 1)
+    training = trainings.read_training(rows)
+    assert training is not None
+    known = np.array([step - (step % 3 == 0) for step in range(1, 101)])
+    np.testing.assert_array_equal(training.returns["a"], 2.0 * known)
+    curve = trainings.mean_curve(training, ["a"])
     assert curve is not None
     np.testing.assert_allclose(curve.env_steps, np.arange(1, 101))
     # Windows reach two points to either side, and end with the training.
-    np.testing.assert_allclose(curve.returns[2:-3], 2.0 * np.arange(3, 98))
-    np.testing.assert_allclose(curve.returns[0], np.mean([2, 4, 6]), rtol=0.1)
-    assert np.all(np.diff(curve.returns) >= 0)
+    expected = [2.0 * known[max(0, i - 2) : i + 3].mean() for i in range(100)]
+    np.testing.assert_allclose(curve.returns, expected)
 
 
 @pytest.mark.parametrize(("updates", "smooth"), [(29, False), (30, True)])
@@ -473,15 +532,55 @@ def test_short_trainings_are_not_smoothed(updates, smooth):
         {"group": 0, "env_steps": step + 1, "returns": {"a": value}}
         for step, value in enumerate(returns.tolist())
     ]
-    curve = curves.learning_curve(rows, 1)
+    training = trainings.read_training(rows)
+    assert training is not None
+    curve = trainings.mean_curve(training, ["a"])
     assert curve is not None
     assert np.allclose(curve.returns, returns) != smooth
 
 
-def test_short_names():
-    assert style.short_name("short") == "short"
-    assert style.short_name("a" * 20 + "b" * 20, 10) == "aaaaaa…bbb"
-    assert style.short_name("a\nb") == "a b"
+def test_names_are_wrapped_and_cut_at_their_end():
+    assert style.fitted_name("short") == "short"
+    assert style.fitted_name("cars=15 lanes=3 speed=20", 16) == "cars=15 lanes=3\nspeed=20"
+    assert style.fitted_name("one two three four five six", 10) == "one two\nthree fou…"
+    assert style.fitted_name("a" * 20, 10, 1) == "aaaaaaaaa…"
+    assert style.fitted_name("a\nb") == "a b"
+    assert style.fitted_name("\x07") == " "
+    assert style.numbered_names(["push-v3", "2: g=1"]) == ["1: push-v3", "2: g=1"]
+
+
+def test_tasks_of_very_different_scales_get_axes_of_their_own():
+    report, _ = fake_run(num_tasks=4, num_groups=2, updates=2)
+    names, labels = report["task_names"], report["labels"]
+    alike = {
+        method: {
+            "source": {"tasks": {name: {"mean": mean, "standard_error": 0.1} for name in names}},
+            "test": {"mean": mean, "standard_error": 0.1, "tasks": [mean] * 4},
+        }
+        for method, mean in (("policygradex", 3.0), ("single_policy", 1.0))
+    }
+    assert not scores.source_squeezed(alike, names)
+    assert not scores.held_out_squeezed(alike)
+    assert len(scores.task_score_figure(alike, METHODS, names, labels).axes) == 1
+    assert len(scores.held_out_figure(alike, METHODS).axes) == 1
+    for score in alike.values():
+        cell = score["source"]["tasks"][names[2]]
+        cell["mean"], cell["standard_error"] = 1000 * cell["mean"], 100.0
+        score["test"]["tasks"][2] *= 1000
+    figure = scores.task_score_figure(alike, METHODS, names, labels)
+    own = figure.axes[1]
+    # From 1 - 0.1 to 3 + 0.1 in every task, whatever its scale.
+    place = list(np.argsort(labels, kind="stable")).index(2)
+    for container, mean in zip(own.containers, (3.0, 1.0), strict=True):
+        np.testing.assert_allclose(container[0].get_xdata(), (mean - 0.9) / 2.2)
+    written = [text.get_text() for text in own.texts]
+    assert written[2 * place : 2 * place + 2] == ["900", "3100"]
+    shares = [
+        line.get_xdata()
+        for line in scores.held_out_figure(alike, METHODS).axes[1].lines
+        if len(line.get_xdata()) == 4 and line.get_linestyle() == "None"
+    ]
+    np.testing.assert_allclose(shares, [[1.0] * 4, [1 / 3] * 4])
 
 
 def test_figures_refuse_sizes_that_do_not_match():
@@ -509,7 +608,8 @@ def test_affinity_figure_centres_its_colours_and_blanks_the_diagonal():
     affinity = np.array([[9.0, 1.0, 4.0], [1.0, 9.0, 1.0], [4.0, 1.0, 9.0]])
     figure = grouping.affinity_figure(affinity, [0, 1, 0], ["a", "b", "c"])
     axes, mesh = figure.axes[0], figure.axes[0].collections[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "c", "b"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1: a", "3: c", "2: b"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "3", "2"]
     assert mesh.get_clim() == pytest.approx((0.0, 4.0))
     assert np.ma.getmaskarray(mesh.get_array()).reshape(3, 3).trace() == 3
     written = [text.get_text() for text in axes.texts]
@@ -530,7 +630,9 @@ def test_a_method_keeps_its_colour():
     colours = [container[0].get_color() for container in figure.axes[0].containers]
     assert colours == [style.method_colour(1), style.method_colour(3)]
     trained = [row for row in rows if row["stage"] == "train/random_grouping"]
-    curve = curves.learning_curve(trained, 3)
+    training = trainings.read_training(trained)
+    assert training is not None
+    curve = trainings.mean_curve(training, report["task_names"])
     assert curve is not None
     figure = curves.learning_curve_figure(None, {"random_grouping": curve}, METHODS)
     assert figure.axes[0].lines[0].get_color() == style.method_colour(3)

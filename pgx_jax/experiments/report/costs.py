@@ -10,9 +10,9 @@ from pgx_jax.experiments.report.style import (
     INK,
     WIDTH,
     check_titles,
+    fitted_name,
     legend_above,
     new_figure,
-    short_name,
     styled,
 )
 
@@ -119,7 +119,7 @@ def time_figure(wall_seconds: Mapping[str, Mapping[str, Any]]) -> "Figure":
             va="center",
             fontsize=8.0,
         )
-    axes.set_yticks(range(len(wall_seconds)), [short_name(name, 40) for name in wall_seconds])
+    axes.set_yticks(range(len(wall_seconds)), [fitted_name(name, 40, 1) for name in wall_seconds])
     axes.set_ylim(len(wall_seconds) - 0.4, -0.6)
     axes.set_xlim(0, 1.13 * longest)
     axes.tick_params(axis="y", length=0)

@@ -20,8 +20,9 @@ from pgx_jax.experiments.report.style import (
     INK,
     METHOD_COLOURS,
     WIDTH,
+    fitted_name,
     new_figure,
-    short_name,
+    numbered_names,
     styled,
 )
 
@@ -55,12 +56,13 @@ ENTRIES = {
 
 def groups_section(report: dict[str, Any]) -> str:
     """The tasks of every group."""
-    labels, names, known = report["labels"], report["task_names"], report["known_groups"]
+    labels, known = report["labels"], report["known_groups"]
+    numbered = numbered_names(report["task_names"])
     head = ["Group", "Size", "Tasks"] + ([] if known is None else ["Known groups of its tasks"])
     rows = []
     for group in range(report["num_groups"]):
         members = [task for task, label in enumerate(labels) if label == group]
-        chips = "".join(f"<li>{escape(names[task])}</li>" for task in members)
+        chips = "".join(f"<li>{escape(numbered[task])}</li>" for task in members)
         row = [th(group + 1), td(len(members)), f'<td><ul class="tasks">{chips}</ul></td>']
         if known is not None:
             found = [known[task] for task in members]
@@ -78,7 +80,8 @@ def affinity_section(report: dict[str, Any], figures: Figures) -> str:
     # Reports from before there was a choice hold means over pairs.
     entry, unit = ENTRIES[report["config"].get("affinity", "pair")]
     caption = (
-        "Row and column: tasks, ordered by group; black frames are the groups. "
+        "Row and column: tasks, ordered by group; black frames are the groups. Columns carry the "
+        "tasks' numbers; full names are under Groups. "
         f"Entry: {entry}. Blue pairs do better together than the mean pair, red ones worse. "
         "The diagonal is left out."
     )
@@ -196,11 +199,11 @@ def affinity_figure(
     axes.invert_yaxis()
     axes.spines[:].set_visible(False)
     ticks = np.arange(count) + 0.5
-    shown_names = [short_name(names[task]) for task in order]
-    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    upright = {"rotation": 90, "va": "top", "ha": "center"}
-    axes.set_xticks(ticks, shown_names, fontsize=font, **(slanted if count <= 16 else upright))
-    axes.set_yticks(ticks, shown_names, fontsize=font)
+    # Two lines of text fit into a row of the matrix where there are few.
+    numbered = numbered_names(names)
+    wrap = (34, 2) if count <= 16 else (44, 1)
+    axes.set_xticks(ticks, [str(task + 1) for task in order], fontsize=font)
+    axes.set_yticks(ticks, [fitted_name(numbered[task], *wrap) for task in order], fontsize=font)
     axes.tick_params(length=0, pad=3)
     for cell in range(count):
         axes.add_patch(Rectangle((cell, cell), 1, 1, facecolor="#dddddd", edgecolor="none"))

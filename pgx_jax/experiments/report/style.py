@@ -6,7 +6,8 @@ and equal inputs give equal bytes.
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,6 @@ METHOD_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
 META_COLOUR = "#222222"
 INK = "#222222"
 WIDTH = 9.0
-_NAME_LIMIT = 28
 
 _STYLE: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -98,13 +98,22 @@ def data_uri(figure: "Figure") -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def short_name(name: str, limit: int = _NAME_LIMIT) -> str:
-    """A name that fits beside an axis: printable, and cut in the middle where it is long."""
+def fitted_name(name: str, width: int = 34, lines: int = 2) -> str:
+    """A name that fits beside an axis: printable, wrapped, and cut at its end where it is long."""
     plain = "".join(letter if letter.isprintable() else " " for letter in str(name))
-    if len(plain) <= limit:
-        return plain
-    head = (limit - 1) * 2 // 3
-    return f"{plain[:head]}…{plain[head + 1 - limit :]}"
+    wrapped = textwrap.wrap(plain, width, break_on_hyphens=False) or [" "]
+    if len(wrapped) > lines:
+        rest = " ".join(wrapped[lines - 1 :])
+        wrapped = [*wrapped[: lines - 1], rest[: width - 1].rstrip() + "…"]
+    return "\n".join(wrapped)
+
+
+def numbered_names(names: Iterable[str]) -> list[str]:
+    """Names that start with their place from 1, as in "3: gravity=5"; those that do stay."""
+    return [
+        name if str(name).startswith(f"{place}:") else f"{place}: {name}"
+        for place, name in enumerate(names, 1)
+    ]
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -114,7 +123,7 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def check_titles(methods: Mapping[str, Any], titles: Mapping[str, str]) -> None:
+def check_titles(methods: Iterable[str], titles: Mapping[str, str]) -> None:
     """Raise ValueError where a method lacks a title."""
     missing = [method for method in methods if method not in titles]
     if missing:
