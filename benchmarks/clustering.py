@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import shlex
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
 
 import numpy as np
-from common import mean_interval, write_results
+from common import mean_interval, peak_mib, reset_peak, write_results
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
@@ -44,12 +45,16 @@ def main() -> None:
     parser.add_argument("--add", action="store_true", help="keep the file's other rows")
     parser.add_argument("--num-tasks", type=int, nargs="+", default=list(NUM_GROUPS))
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to SEEDS-1")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to SEEDS-1")
+    parser.add_argument("--large-seeds", type=int, default=1, help="the same beyond 300 tasks")
     parser.add_argument("--largest-clarabel", type=int, default=50)
     parser.add_argument("--largest-scs", type=int, default=100)
     args = parser.parse_args()
 
-    import_cvxpy()  # not in anyone's seconds
+    # What is loaded at the first call is not in anyone's seconds.
+    import_cvxpy()
+    for function in methods(10, 2, 0, args).values():
+        function(make_affinity(10, 2, 0.5, 0)[0])
     sizes: dict[str, dict] = {}
     if args.add and args.json and args.json.exists():
         sizes = json.loads(args.json.read_text())["sizes"]
@@ -75,11 +80,12 @@ def one_kind(num_tasks: int, kind: str, args: argparse.Namespace) -> list[dict]:
     """Every method on a few matrices of one kind."""
     num_groups = NUM_GROUPS.get(num_tasks, max(2, round(num_tasks**0.5 / 1.5)))
     runs: dict[str, list[dict]] = {}
-    for seed in range(args.seeds):
+    for seed in range(args.seeds if num_tasks <= 300 else args.large_seeds):
         affinity, group = make_affinity(num_tasks, num_groups, KINDS[kind], seed)
         values = normalise_affinity(affinity).values
         ours = None
         for name, function in methods(num_tasks, num_groups, seed, args).items():
+            held = reset_peak()
             started, cpu_started = time.perf_counter(), time.process_time()
             labels, gap, status = function(affinity)
             seconds = time.perf_counter() - started
@@ -91,6 +97,8 @@ def one_kind(num_tasks: int, kind: str, args: argparse.Namespace) -> list[dict]:
                     "seed": seed,
                     "seconds": seconds,
                     "cpu_seconds": cpu_seconds,
+                    "held_before_mib": held,
+                    "peak_mib": peak_mib(),
                     "objective": objective,
                     "objective_of_planted": None
                     if KINDS[kind] is None
@@ -109,6 +117,8 @@ def one_kind(num_tasks: int, kind: str, args: argparse.Namespace) -> list[dict]:
         for key in ("seconds", "cpu_seconds", "ratio", "gap_percent", "adjusted_rand_index"):
             given = [run[key] for run in found if run[key] is not None]
             row[key] = mean_interval(given) if given else None
+        row["median_seconds"] = statistics.median(run["seconds"] for run in found)
+        row["peak_mib"] = max(run["peak_mib"] for run in found)
         row["runs"] = found
         rows.append(row)
         text = ", ".join(
@@ -117,7 +127,8 @@ def one_kind(num_tasks: int, kind: str, args: argparse.Namespace) -> list[dict]:
             if row[key]
         )
         print(
-            f"n={num_tasks} k={num_groups} {kind}: {name:28} {text} {found[0]['status']}",
+            f"n={num_tasks} k={num_groups} {kind}: {name:28} {text}, median of seconds "
+            f"{row['median_seconds']:.4g}, peak {row['peak_mib']:.0f} MiB, {found[0]['status']}",
             flush=True,
         )
     return rows

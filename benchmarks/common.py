@@ -49,11 +49,12 @@ def mean_interval(values: list[float], confidence: float = 0.95) -> dict[str, fl
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
-def reset_peak() -> None:
-    """Let ``peak_mib`` count from now on, where the system can."""
+def reset_peak() -> float:
+    """Let ``peak_mib`` count from now on, where the system can; what is held now, in MiB."""
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         reset.write_text("5")
+    return peak_mib()
 
 
 def peak_mib() -> float:

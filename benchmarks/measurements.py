@@ -248,7 +248,7 @@ def clustering_table() -> str:
                     str(ours["num_groups"]),
                     str(len(ours["runs"])),
                     ours["runs"][0]["status"],
-                    seconds(ours["seconds"]["mean"]),
+                    seconds(ours.get("median_seconds", ours["seconds"]["mean"])),
                     percent(ours["gap_percent"]["mean"]),
                     f"{index['mean']:.2f}" if index else "",
                     f"{other['ratio']['mean']:.2f}",

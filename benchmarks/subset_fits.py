@@ -16,7 +16,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import write_results
+from common import peak_mib, reset_peak, write_results
 
 import pgx_jax
 
@@ -36,12 +36,14 @@ def main() -> None:
     features, advantage, subsets = make_data(args)
     jax.block_until_ready((features, advantage, subsets))
     gemm = gemm_rate()
+    held = reset_peak()
     ours_seconds, ours = timed(
         lambda: jax.block_until_ready(
             pgx_jax.fit_subsets(features, advantage, subsets, l2=args.l2, tol=1e-5)
         ),
         args.repeats,
     )
+    peaks = {"pgx_jax.fit_subsets": peak_mib()}
     data = [np.asarray(part) for part in (features, advantage, subsets)]
     peers = {
         "scikit-learn lbfgs, one subset at a time": (
@@ -67,11 +69,14 @@ def main() -> None:
     rows = {"pgx_jax.fit_subsets": {"seconds": ours_seconds, "ratio": 1.0}}
     results = {"pgx_jax.fit_subsets": best}
     for name, (function, repeats) in peers.items():
+        reset_peak()
         seconds, coef = timed(function, repeats, warm_up="jaxopt" in name)
+        peaks[name] = peak_mib()
         results[name] = objective(*data, np.asarray(coef), args.l2)
         rows[name] = {"seconds": seconds, "ratio": seconds / ours_seconds}
         best = np.minimum(best, results[name])
     for name, row in rows.items():
+        row["peak_mib"] = peaks[name]
         row["largest_relative_gap"] = float(((results[name] - best) / best).max())
         print(f"{name:<46} {row['seconds']:8.2f} s  x{row['ratio']:.1f}", row)
     work = flops(args, data[2], int(ours.steps))
@@ -84,6 +89,7 @@ def main() -> None:
                 "what": "seconds for all subset fits, factorisation included; median after a "
                 "warm-up for ours, one run for the peers",
                 "size": vars(args) | {"json": str(args.json)},
+                "held_before_mib": held,
                 "gemm_gflops": gemm,
                 "gflop": work / 1e9,
                 "share_of_gemm_rate": share,
