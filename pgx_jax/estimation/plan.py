@@ -1,14 +1,15 @@
 """Which subsets to fit, and how to make the affinity from their scores, for a number of tasks.
 
-Up to 20 tasks, as in the paper: m = 2 n² subsets of 4, and additive effects: every task is in 8 n
-subsets, which leaves enough for its n - 1 unknowns. For 1000 tasks that would be two million fits.
+Up to 20 tasks m = 2 n² subsets of 4 (the paper has O(n²)), and additive effects: every task is in
+8 n subsets, enough for its n - 1 unknowns. For 1000 tasks that would be two million fits.
 
 Beyond 20 tasks the affinity is taken to have low rank, as groups give it, and is completed from
-few subsets. These hold every pair equally often, or nearly. Subsets that hold every pair once are
-at least n in number (de Bruijn and Erdős, 1948), and n will do at a size of √n. Every task is to
-be in about 32 subsets: m is then 30 to 60 times √n up to 1000 tasks, and about n beyond. In
-``benchmarks/designs.py`` (50 tasks, 5 groups, as much noise as signal) 24 subsets a task give the
-planted groups in ten of ten draws, and in nine of ten where tasks differ within groups too.
+few subsets. These hold every pair equally often, or nearly. Subsets that hold every pair exactly
+once are at least n in number (de Bruijn and Erdős, 1948), and n will do at a size of √n. Every
+task is to be in about 32 subsets: m is then 30 to 60 times √n up to 1000 tasks, and about n
+beyond. In ``benchmarks/designs.py`` (50 tasks, 5 groups, as much noise as signal) 24 subsets a
+task give the planted groups in ten of ten draws, and in nine of ten where tasks differ within
+groups too.
 """
 
 import math

@@ -21,8 +21,8 @@ LARGEST_DEFAULT = 20
 NUM_RANDOM_STARTS = 8
 NUM_RANDOM_STARTS_LARGE = 0
 # With hardly any noise more groups always predict a little better. Groups that gain less than this
-# share of what a group gains on average are not worth a policy. It is no share of the whole gain,
-# because of that each of fifty equal groups has only two percent.
+# share of what a group gains on average are not worth a policy. (A share of the whole gain would
+# not do: each of fifty equal groups has two percent of it.)
 NEGLIGIBLE_GAIN = 0.04
 # Below this the predictions do not vary, as when all tasks are in one group.
 TINY = 1e-12
@@ -52,17 +52,17 @@ def select_num_groups(
     with a_i and b fitted by least squares on the training subsets. error(k) is the mean squared
     error over the held-out scores, in units of their variance: about 1 where nothing is
     predicted. The smallest k whose mean error is within one standard error (of the difference,
-    over folds) of the least is chosen: with no structure that is k = 1. So is a smaller k where
-    the groups from there to the k of least error gain, on average over these groups, less than
-    4 % of what all groups up to it gain on average.
+    over folds) of the least is chosen: with no structure that is k = 1. A smaller k is chosen
+    where the groups between it and the k of least error gain, on average, less than 4 % of what
+    all the groups up to that k gain on average.
 
     Args:
         scores: float[m, n], f_i(S); read only where ``subsets`` is True. Scales may differ by task.
         subsets: bool[m, n], membership.
         refit: ``refit(scores, subsets)`` -> float[n, n], the affinity from some of the rows; a
-            task may be in none of them. Where tasks are in fewer than about n subsets each, the
-            regression places too few of them right to tell k from k-1: pass
-            ``completed_affinity(scores, subsets).refit``.
+            task may be in none of them. None means the ridge regression. Where tasks are in
+            fewer than about n subsets each, that groups too few of them right to tell k from
+            k-1: pass ``completed_affinity(scores, subsets).refit``.
         max_groups: largest k to try, ≥ 1; never more than n-1 are tried. None means 20.
         num_folds: folds, ≥ 2; at most one a distinct subset. Equal subsets share a fold.
         num_repeats: how often the folds are redrawn, ≥ 1; None means 4, or 1 beyond 60 tasks.
