@@ -121,6 +121,14 @@ def test_thin_designs_need_the_affinity_completed_in_every_fold(seed):
     assert completed[6] < 0.8 * min(errors.values())
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_completed_noise_is_one_group(seed):
+    subsets = np.array(balanced_subsets(jax.random.key(seed), 24, 5, min_pair_count=6))
+    scores = np.random.default_rng(seed).normal(size=subsets.shape)
+    refit = completed_affinity(scores, subsets).refit
+    assert select_num_groups(scores, subsets, refit=refit, max_groups=4)[0] == 1
+
+
 def test_refit_sees_the_training_subsets_alone():
     scores, subsets, group = simulate_scores(np.random.default_rng(0), "three", 60, 0.5)
     held_out = np.zeros(60, int)
