@@ -150,6 +150,7 @@ def one_size(num_tasks: int, seed: int, without: list[str]) -> dict:
         "path": ["design", "fits", "scores", "affinity", "clustering"],
         "stages": stages,
     }
+    completed = None
     if "completed" not in without:
         completed = stage(
             stages, "completed_affinity", lambda: pgx_jax.completed_affinity(scores, subsets)
@@ -167,12 +168,16 @@ def one_size(num_tasks: int, seed: int, without: list[str]) -> dict:
         }
     if "automatic_k" not in without:
         most = min(MAX_GROUPS, num_tasks - 1)
+        refit = None if completed is None else completed.refit
         chosen, errors = stage(
             stages,
             "automatic_k",
-            lambda: select_num_groups(np.asarray(scores), np.asarray(subsets), max_groups=most),
+            lambda: select_num_groups(
+                np.asarray(scores), np.asarray(subsets), refit=refit, max_groups=most
+            ),
         )
         result["automatic_k"] = chosen
+        result["automatic_k_affinity"] = "additive" if refit is None else "completed"
         result["automatic_k_errors"] = errors
     return result
 

@@ -61,7 +61,7 @@ class Run:
     projection: str | None = None
     """gaussian, tensor_sketch (many times faster for linear layers) or rademacher."""
     num_subsets: int | None = None
-    """Task subsets m that are fitted."""
+    """Task subsets m that are fitted; from a design where --num-tasks is above 20."""
     subset_size: int | None = None
     """Tasks in a subset."""
     l2: float | None = None
@@ -73,7 +73,7 @@ class Run:
     score_episodes: int | None = None
     """Episodes per subset and member task."""
     affinity: str | None = None
-    """How scores become an affinity: additive, pair or subset."""
+    """How scores become an affinity: additive, completed (by low rank), pair or subset."""
     meta_steps: int | None = None
     """Environment steps of meta-training."""
     group_steps: int | None = None

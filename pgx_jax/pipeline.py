@@ -11,16 +11,16 @@ from jax import Array
 from jax.sharding import Mesh
 
 from pgx_jax.estimation import (
-    balanced_subsets,
+    AffinityKind,
     checks,
+    estimate_affinity,
     fit_subsets,
     gradient_features,
     normalise_features,
+    plan_subsets,
     score_subsets,
     standardise_advantage,
-    task_affinity,
 )
-from pgx_jax.estimation.checks import check_subset_size
 from pgx_jax.estimation.gradients import PROJECTIONS, Projection, ProjectionName
 from pgx_jax.estimation.scores import KINDS, Kind
 from pgx_jax.grouping import cluster_tasks
@@ -38,6 +38,8 @@ class GroupedTasks(NamedTuple):
         fits: the subset fits, on features scaled to unit mean square norm.
         projection: lifts ``fits.coef`` to parameters.
         feature_scale: what the features were divided by.
+        affinity_kind: how the affinity was made: "additive" or "completed", unless another was
+            asked for.
     """
 
     grouping: Grouping
@@ -47,6 +49,7 @@ class GroupedTasks(NamedTuple):
     fits: SubsetFits
     projection: Projection
     feature_scale: Array
+    affinity_kind: AffinityKind
 
 
 def group_tasks(
@@ -63,6 +66,7 @@ def group_tasks(
     projection: ProjectionName = "gaussian",
     num_subsets: int | None = None,
     subset_size: int | None = None,
+    affinity: AffinityKind | None = None,
     l2: float = 1e-2,
     max_groups: int | None = None,
     batch_size: int = 1024,
@@ -90,8 +94,13 @@ def group_tasks(
         dim: d.
         projection: "gaussian" (the paper's), "tensor_sketch" (as exact and many times faster
             where the policy is made of linear layers) or "rademacher" (random signs).
-        num_subsets: m; None takes 2 n², at least 100.
-        subset_size: tasks in a subset; None takes 4, or fewer where n is small.
+        num_subsets: m; None takes 2 n², at least 100, up to 20 tasks; beyond, a design that
+            holds every task about 32 times: 224 subsets for 50 tasks, 1056 for 1000.
+        subset_size: tasks in a subset; None takes 4 up to 20 tasks, or fewer where n < 8, and
+            about √n beyond.
+        affinity: how scores become an affinity: "additive" effects (the default up to 20 tasks),
+            "completed" by low rank (the default beyond; see ``completed_affinity``), or the means
+            "pair" and "subset" of ``task_affinity``. ``plan_subsets`` has the reasons.
         l2: ridge penalty, for features of unit mean square norm.
         max_groups: largest k that the automatic choice considers.
         batch_size: transitions whose gradients are held at a time.
@@ -103,7 +112,7 @@ def group_tasks(
 
     Raises:
         ValueError: bad shapes, non-finite or all-zero advantages, k outside 1..n, a subset size
-            outside 1..n.
+            outside 1..n, too few subsets for every pair, an unknown kind, projection or affinity.
         TypeError: ``log_prob`` or ``rollout`` cannot be traced by JAX or returns something else,
             ``mesh`` is no mesh.
 
@@ -129,18 +138,18 @@ def group_tasks(
         )
     if kind == "rollout" and rollout is None:
         raise ValueError('kind="rollout" needs rollout; pass it, or take another kind')
-    subset_size = min(4, max(2, num_tasks // 2), num_tasks) if subset_size is None else subset_size
-    num_subsets = max(2 * num_tasks**2, 100) if num_subsets is None else num_subsets
-    check_subset_size(num_tasks, subset_size)
+    plan = plan_subsets(
+        num_tasks, subset_size=subset_size, num_subsets=num_subsets, affinity=affinity
+    )
     if kind == "rollout" and rollout is not None:
-        checks.check_rollout(rollout, params, subset_size, key)
-    if num_groups is None and math.comb(num_tasks, subset_size) < 4:
+        checks.check_rollout(rollout, params, plan.subset_size, key)
+    if num_groups is None and math.comb(num_tasks, plan.subset_size) < 4:
         raise ValueError(
-            f"{num_tasks} tasks have fewer than four subsets of {subset_size}, too few to choose "
-            "the number of groups on; give num_groups, or another subset_size"
+            f"{num_tasks} tasks have fewer than four subsets of {plan.subset_size}, too few to "
+            "choose the number of groups on; give num_groups, or another subset_size"
         )
     projection_key, subset_key, split_key, rollout_key = jax.random.split(key, 4)
-    subsets = balanced_subsets(subset_key, num_tasks, subset_size, num_subsets=num_subsets)
+    subsets = plan.draw(subset_key)
 
     advantage = standardise_advantage(transitions.advantage, transitions.mask)
     _check_varied(advantage)
@@ -170,11 +179,18 @@ def group_tasks(
         key=rollout_key,
         batch_size=rollout_batch_size,
     )
-    affinity = task_affinity(scores, subsets, reduce="additive")
+    found = estimate_affinity(scores, subsets, plan.affinity)
     grouping = cluster_tasks(
-        affinity, num_groups, scores=scores, subsets=subsets, max_groups=max_groups
+        found.affinity,
+        num_groups,
+        scores=scores,
+        subsets=subsets,
+        refit=found.refit,
+        max_groups=max_groups,
     )
-    return GroupedTasks(grouping, affinity, scores, subsets, fits, drawn, scale)
+    return GroupedTasks(
+        grouping, found.affinity, scores, subsets, fits, drawn, scale, plan.affinity
+    )
 
 
 def _check_varied(advantage: Array) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pgx_jax
+from pgx_jax.grouping import select_num_groups
 from pgx_jax.pipeline import split_transitions
 
 NUM_TASKS, NUM_STEPS, NUM_FEATURES = 6, 256, 5
@@ -108,6 +109,7 @@ def test_equal_keys_give_equal_results(problem):
         ({"subset_size": 7}, ValueError, "subset_size is 7; it must be between 1 and"),
         ({"kind": "rollout"}, ValueError, 'kind="rollout" needs rollout'),
         ({"projection": "fourier"}, ValueError, "projection is 'fourier'; it must be one of"),
+        ({"affinity": "mean"}, ValueError, "affinity is 'mean'; it must be one of additive"),
         ({"num_subsets": 2}, ValueError, "leave a pair of the 6 tasks"),
     ],
 )
@@ -115,6 +117,54 @@ def test_bad_options(problem, options, error, message):
     params, transitions = problem
     with pytest.raises(error, match=message):
         pgx_jax.group_tasks(log_prob, params, transitions, key=jax.random.key(0), **options)
+
+
+def many_tasks(num_tasks, num_groups, num_steps):
+    """Tasks of one group follow the same feature; parameters, transitions, groups [n]."""
+    keys = jax.random.split(jax.random.key(7), 3)
+    groups = np.arange(num_tasks) % num_groups
+    params = {"weight": jnp.full((NUM_FEATURES, 2), 0.1), "bias": jnp.zeros(2)}
+    observation = jax.random.normal(keys[0], (num_tasks, num_steps, NUM_FEATURES))
+    action = jax.random.bernoulli(keys[1], 0.5, (num_tasks, num_steps)).astype(int)
+    side = jnp.take_along_axis(observation, jnp.asarray(groups)[:, None, None], axis=2)[..., 0] > 0
+    noise = 0.5 * jax.random.normal(keys[2], side.shape)
+    advantage = jnp.where(side == (action == 1), 1.0, -1.0) + noise
+    return params, pgx_jax.Transitions(observation, action, advantage), groups
+
+
+def test_many_tasks_take_few_subsets_and_a_completed_affinity():
+    params, transitions, groups = many_tasks(24, 3, 128)
+    result = pgx_jax.group_tasks(
+        log_prob, params, transitions, key=jax.random.key(1), dim=16, max_groups=5
+    )
+    np.testing.assert_array_equal(result.grouping.labels, groups)
+    assert result.affinity_kind == "completed"
+    assert result.subsets.shape[0] < 250
+    expected = pgx_jax.completed_affinity(result.scores, result.subsets).affinity
+    np.testing.assert_allclose(result.affinity, expected, rtol=1e-5, atol=1e-6)
+    # The folds complete their affinities too.
+    chosen, errors = select_num_groups(
+        result.scores,
+        result.subsets,
+        refit=pgx_jax.completed_affinity(result.scores, result.subsets).refit,
+        max_groups=5,
+    )
+    assert chosen == 3
+    assert result.grouping.selection == errors
+
+
+def test_the_affinity_can_be_asked_for(problem):
+    params, transitions = problem
+    options = {"num_groups": 2, "key": jax.random.key(1), "dim": 16}
+    usual = pgx_jax.group_tasks(log_prob, params, transitions, **options)
+    assert usual.affinity_kind == "additive"
+    assert usual.subsets.shape == (100, NUM_TASKS)
+    for kind in ("completed", "pair"):
+        other = pgx_jax.group_tasks(log_prob, params, transitions, affinity=kind, **options)
+        assert other.affinity_kind == kind
+        np.testing.assert_array_equal(other.scores, usual.scores)
+        np.testing.assert_array_equal(other.grouping.labels, [0, 1, 0, 1, 1, 0])
+        assert not np.allclose(other.affinity, usual.affinity, atol=1e-3)
 
 
 def test_bad_transitions(problem):

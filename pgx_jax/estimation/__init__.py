@@ -18,6 +18,13 @@ from pgx_jax.estimation.matrix_free import (
     gradient_span,
 )
 from pgx_jax.estimation.path import fit_subset_path
+from pgx_jax.estimation.plan import (
+    AffinityKind,
+    EstimatedAffinity,
+    SubsetPlan,
+    estimate_affinity,
+    plan_subsets,
+)
 from pgx_jax.estimation.projection import (
     GaussianProjection,
     RademacherProjection,
@@ -35,13 +42,17 @@ from pgx_jax.estimation.sketch import TensorSketch, tensor_sketch
 from pgx_jax.estimation.subsets import balanced_subsets, random_subsets, subset_coverage
 
 __all__ = [
+    "AffinityKind",
     "CompletedAffinity",
+    "EstimatedAffinity",
     "GaussianProjection",
     "GradientSpan",
     "RademacherProjection",
+    "SubsetPlan",
     "TensorSketch",
     "balanced_subsets",
     "completed_affinity",
+    "estimate_affinity",
     "fit_subset_path",
     "fit_subsets",
     "fit_subsets_exact",
@@ -54,6 +65,7 @@ __all__ = [
     "normalise_features",
     "normalise_gram",
     "perturbed_params",
+    "plan_subsets",
     "rademacher_projection",
     "random_subsets",
     "rollout_subsets",

@@ -42,12 +42,31 @@ class CompletedAffinity(NamedTuple):
         rank: eigenvalues of B (its own diagonal included) that are not zero.
         share: the penalty, as a share of the least one that leaves nothing.
         errors: mean squared error on held-out scores, in units of their variance, by share.
+        max_rank: largest rank that was allowed.
     """
 
     affinity: np.ndarray
     rank: int
     share: float
     errors: dict[float, float]
+    max_rank: int
+
+    def refit(self, scores: Array | np.ndarray, subsets: Array | np.ndarray) -> np.ndarray:
+        """The affinity from other scores, such as a part of them, with the same penalty and rank.
+
+        Args:
+            scores: float[m, n].
+            subsets: bool[m, n]; the affinity of a task that is in none of them is 0.
+
+        Returns:
+            float64[n, n], symmetric, diagonal 0.
+
+        Raises:
+            ValueError: a shape differs, or a score of a member is not finite.
+        """
+        problem = _standardised(*_check(scores, subsets))
+        *_, effects = _path(problem, SHARES[: SHARES.index(self.share) + 1], self.max_rank)
+        return _symmetric(effects)
 
 
 class _Problem(NamedTuple):
@@ -100,6 +119,7 @@ def completed_affinity(
         large incomplete matrices"; Beck and Teboulle (2009) for the acceleration.
     """
     scores, subsets = _check(scores, subsets)
+    _check_enough(subsets)
     num_subsets, num_tasks = subsets.shape
     if max_rank is not None and max_rank < 1:
         raise ValueError(f"max_rank is {max_rank}; it must be at least 1")
@@ -123,14 +143,18 @@ def completed_affinity(
     eigenvalues = np.abs(np.linalg.eigvalsh(effects))
     tiny = 1e-9 if effects.dtype == np.float64 else 1e-5
     found = int(np.sum(eigenvalues > tiny * max(float(eigenvalues.max()), 1e-300)))
-    affinity = 0.5 * (effects + effects.T).astype(np.float64)
-    np.fill_diagonal(affinity, 0.0)
     tried = {
         share: float(error)
         for share, error in zip(SHARES, errors, strict=True)
         if np.isfinite(error)
     }
-    return CompletedAffinity(affinity, found, SHARES[chosen], tried)
+    return CompletedAffinity(_symmetric(effects), found, SHARES[chosen], tried, rank)
+
+
+def _symmetric(effects: np.ndarray) -> np.ndarray:
+    affinity = 0.5 * (effects + effects.T).astype(np.float64)
+    np.fill_diagonal(affinity, 0.0)
+    return affinity
 
 
 def _held_out_squares(whole: _Problem, test: np.ndarray, rank: int, *, patient: bool) -> np.ndarray:
@@ -231,7 +255,7 @@ def _standardised(scores: np.ndarray, subsets: np.ndarray) -> _Problem:
     number = np.float32 if subsets.shape[1] > LARGE_PROBLEM else np.float64
     problem = _Problem(np.where(subsets, scores, 0.0).astype(number), subsets.astype(number))
     centred = problem.centre(problem.scores)
-    count = problem.member.sum(axis=0)
+    count = np.maximum(problem.member.sum(axis=0), 1.0)
     deviation = np.sqrt((centred**2).sum(axis=0) / count)
     size = np.abs(problem.scores).max(axis=0)
     varies = deviation > 4 * np.finfo(number).eps * np.maximum(size, np.finfo(number).tiny)
@@ -250,6 +274,10 @@ def _check(
         )
     checks.check_subsets(subsets, scores.shape[1])
     checks.check_scores(scores, subsets)
+    return scores, subsets
+
+
+def _check_enough(subsets: np.ndarray) -> None:
     missing = np.flatnonzero(~subsets.any(axis=0))
     if missing.size:
         raise ValueError(
@@ -260,4 +288,3 @@ def _check(
         raise ValueError(
             f"there are {len(subsets)} subsets; at least 4 are needed to hold some out"
         )
-    return scores, subsets

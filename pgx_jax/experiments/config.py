@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pgx_jax.envs.families import check_family, unknown_name
-from pgx_jax.estimation.affinity import REDUCTIONS
 from pgx_jax.estimation.gradients import PROJECTIONS, ProjectionName
+from pgx_jax.estimation.plan import AFFINITIES, MOST_ADDITIVE, AffinityKind, plan_subsets
 from pgx_jax.estimation.scores import KINDS, Kind
 from pgx_jax.rl.ppo import PPOConfig
 
@@ -38,13 +38,13 @@ class RunConfig:
         num_steps: T, transitions per task for the features.
         dim: d, projection dimension.
         projection: "gaussian", "tensor_sketch" or "rademacher".
-        num_subsets: m.
+        num_subsets: m; None takes what ``plan_subsets`` does.
         subset_size: tasks in a subset.
         l2: ridge penalty of the fits, for features of unit mean square norm.
         score: policy evaluation algorithm, one of ``KINDS``.
         rho: relative parameter distance |θ_S - θ*| / |θ*| of the adapted policies.
         score_episodes: episodes per subset and member task, for rollout scores.
-        affinity: how scores become an affinity, one of ``REDUCTIONS``.
+        affinity: how scores become an affinity, one of ``AFFINITIES``.
         num_groups: k; None chooses it on held-out subsets.
         max_groups: largest k that the automatic choice considers.
         group_steps: environment steps of group training, shared among groups by their tasks.
@@ -71,13 +71,13 @@ class RunConfig:
     num_steps: int = 8192
     dim: int = 400
     projection: ProjectionName = "gaussian"
-    num_subsets: int = 200
+    num_subsets: int | None = 200
     subset_size: int = 4
     l2: float = 1e-2
     score: Kind = "rollout"
     rho: float = 0.1
     score_episodes: int = 16
-    affinity: str = "additive"
+    affinity: AffinityKind = "additive"
     num_groups: int | None = None
     max_groups: int = 6
     group_steps: int = 1_000_000
@@ -109,6 +109,9 @@ _COUNTS = (
 def make_config(environment: str, preset: str = "default", **overrides: Any) -> RunConfig:
     """The configuration of a preset, with some settings replaced.
 
+    Where another number of tasks is asked for, more than 20, subsets and affinity are those of
+    ``plan_subsets`` unless they are asked for too.
+
     Args:
         environment: a key of ``FAMILIES``, ``gymnax:NAME`` or ``gymnasium:ID``.
         preset: "smoke", "default" or "paper".
@@ -128,9 +131,21 @@ def make_config(environment: str, preset: str = "default", **overrides: Any) -> 
     if preset not in presets:
         raise ValueError(unknown_name("preset", preset, presets))
     given = {name: value for name, value in overrides.items() if value is not None}
-    config = RunConfig(environment, preset, **{**presets[preset], **given})
+    settings = {**presets[preset], **given}
+    num_tasks = given.get("num_tasks", 0)
+    if num_tasks > MOST_ADDITIVE and num_tasks != presets[preset].get("num_tasks"):
+        settings |= _planned(num_tasks, given)
+    config = RunConfig(environment, preset, **settings)
     check_config(config)
     return config
+
+
+def _planned(num_tasks: int, given: dict[str, Any]) -> dict[str, Any]:
+    """Subsets and affinity for a number of tasks that no preset was made for."""
+    if "num_subsets" in given or "subset_size" in given:
+        return {}
+    plan = plan_subsets(num_tasks, affinity=given.get("affinity"))
+    return {"subset_size": plan.subset_size, "num_subsets": None, "affinity": plan.affinity}
 
 
 def check_config(config: RunConfig) -> None:
@@ -144,8 +159,9 @@ def check_config(config: RunConfig) -> None:
     if config.warm_start not in WARM_STARTS:
         raise ValueError(unknown_name("warm_start", config.warm_start, WARM_STARTS))
     for name in _COUNTS:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}; it must be at least 1")
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; it must be at least 1")
     if config.num_tasks < 2:
         raise ValueError("num_tasks is 1; grouping needs at least two tasks")
     if not 2 <= config.subset_size <= config.num_tasks:
@@ -168,8 +184,8 @@ def check_config(config: RunConfig) -> None:
         raise ValueError(unknown_name("score", config.score, KINDS))
     if config.projection not in PROJECTIONS:
         raise ValueError(unknown_name("projection", config.projection, PROJECTIONS))
-    if config.affinity not in REDUCTIONS:
-        raise ValueError(unknown_name("affinity", config.affinity, REDUCTIONS))
+    if config.affinity not in AFFINITIES:
+        raise ValueError(unknown_name("affinity", config.affinity, AFFINITIES))
     if config.ppo.num_envs < config.num_tasks:
         raise ValueError(
             f"ppo.num_envs is {config.ppo.num_envs} for {config.num_tasks} tasks; take at least "

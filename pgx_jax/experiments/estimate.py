@@ -9,15 +9,16 @@ from jax import Array
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.estimation import (
-    balanced_subsets,
+    EstimatedAffinity,
+    estimate_affinity,
     fit_subsets,
     gradient_features,
     normalise_features,
     perturbed_params,
+    plan_subsets,
     scatter_scores,
     score_subsets,
     standardise_advantage,
-    task_affinity,
 )
 from pgx_jax.estimation.gradients import PROJECTIONS, Projection
 from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
@@ -159,9 +160,11 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
 def _group(runner: StageRunner, config: RunConfig, values: np.ndarray, drawn: Array) -> Stage:
     """Affinity and clustering."""
 
+    def estimate() -> EstimatedAffinity:
+        return estimate_affinity(jnp.asarray(values), drawn, config.affinity)
+
     def affinity(_: Advance) -> Outcome:
-        reduce: Any = config.affinity
-        return Outcome({"affinity": task_affinity(jnp.asarray(values), drawn, reduce=reduce)})
+        return Outcome({"affinity": estimate().affinity})
 
     settings = config_fields(config, "affinity")
     matrix = runner.run("affinity", settings, ["scores"], affinity).tree["affinity"]
@@ -172,6 +175,8 @@ def _group(runner: StageRunner, config: RunConfig, values: np.ndarray, drawn: Ar
             config.num_groups,
             scores=values,
             subsets=np.asarray(drawn),
+            # Made again, as the affinity may come from a finished stage.
+            refit=estimate().refit if config.num_groups is None else None,
             max_groups=min(config.max_groups, config.num_tasks),
             seed=config.seed,
         )
@@ -194,13 +199,10 @@ def _draw_subsets(runner: StageRunner, config: RunConfig) -> Array:
     """Drawn first: too few of them to cover every pair is an error, before any work."""
 
     def subsets(_: Advance) -> Outcome:
-        drawn = balanced_subsets(
-            stage_key(config, "subsets"),
-            config.num_tasks,
-            config.subset_size,
-            num_subsets=config.num_subsets,
+        plan = plan_subsets(
+            config.num_tasks, subset_size=config.subset_size, num_subsets=config.num_subsets
         )
-        return Outcome({"subsets": drawn})
+        return Outcome({"subsets": plan.draw(stage_key(config, "subsets"))})
 
     settings = config_fields(config, "seed", "num_tasks", "num_subsets", "subset_size")
     return jnp.asarray(runner.run("subsets", settings, [], subsets).tree["subsets"])

@@ -132,7 +132,7 @@ def make_report(
         "versions": package_versions(),
         "device": str(jax.devices()[0]),
         "num_tasks": family.num_tasks,
-        "num_subsets": config.num_subsets,
+        "num_subsets": len(done["subsets"].tree["subsets"]),
         "subset_size": config.subset_size,
         "dim": config.dim,
         "num_groups": facts["num_groups"],

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ def cluster_tasks(
     *,
     scores=None,
     subsets=None,
+    refit: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     solver: str | None = None,
     max_groups: int | None = None,
     seed: int = 0,
@@ -56,9 +58,13 @@ def cluster_tasks(
         scores: float[m, n], f_i(S); needed for automatic k only, else ignored. Read only where
             ``subsets`` is True.
         subsets: bool[m, n], membership; needed for automatic k only, else ignored.
+        refit: for automatic k only, else ignored: how the affinity is made from some of the
+            subsets, ``completed_affinity(scores, subsets).refit`` where it is a completed one;
+            see ``select_num_groups``. None means additive effects.
         solver: "CLARABEL", "SCS", "ADMM", or None: the first up to 50 tasks, the third beyond,
             where the others take minutes. The bound is valid with each.
-        max_groups: largest k tried by the automatic choice, else ignored; n-1 by default.
+        max_groups: largest k tried by the automatic choice, else ignored; n-1, at most 20, by
+            default.
         seed: of the random starts and of the automatic choice's splits.
 
     Returns:
@@ -85,7 +91,9 @@ def cluster_tasks(
     selection = None
     if num_groups is None and penalty is None:
         scores, subsets = _check_automatic(scores, subsets, max_groups, num_tasks)
-        num_groups, selection = select_num_groups(scores, subsets, max_groups=max_groups, seed=seed)
+        num_groups, selection = select_num_groups(
+            scores, subsets, refit=refit, max_groups=max_groups, seed=seed
+        )
     solved = _cluster_normalised(normalised.values, num_groups, penalty, solver, seed)
     return _in_given_units(solved, normalised, selection)
 

@@ -1,8 +1,10 @@
 """The number of groups, chosen on held-out subsets."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from pgx_jax.grouping.partitions import normalise_affinity
+from pgx_jax.grouping.partitions import check_affinity, normalise_affinity
 from pgx_jax.grouping.rounding import round_to_each
 
 NUM_FOLDS = 5
@@ -18,9 +20,10 @@ LARGEST_DEFAULT = 20
 # random start takes more moves than all the others, and seldom wins.
 NUM_RANDOM_STARTS = 8
 NUM_RANDOM_STARTS_LARGE = 0
-# With hardly any noise more groups always predict a little better: a gain below this share of what
-# all groups together gain over one is not worth a policy.
-NEGLIGIBLE_GAIN = 0.02
+# With hardly any noise more groups always predict a little better. Groups that gain less than this
+# share of what a group gains on average are not worth a policy. (A share of the whole gain would
+# not do: each of fifty equal groups has two percent of it.)
+NEGLIGIBLE_GAIN = 0.04
 # Below this the predictions do not vary, as when all tasks are in one group.
 TINY = 1e-12
 
@@ -29,6 +32,7 @@ def select_num_groups(
     scores,
     subsets,
     *,
+    refit: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     max_groups: int | None = None,
     num_folds: int = NUM_FOLDS,
     num_repeats: int | None = None,
@@ -37,23 +41,28 @@ def select_num_groups(
     """Chooses the number of groups by cross-validation over subsets.
 
     Scores are standardised per task over the subsets that hold it: z_i(S). In every fold the
-    tasks are clustered into k groups on the additive affinity of the training subsets (ridge
-    regression of z_i(S) on who else is in S), by rounding and local search without the
-    relaxation. The affinity by means is U_ij = mean of (z_i(S) + z_j(S))/2 over the subsets that
-    hold i and j; its block means M_gh between groups g and h (weighted by how often each pair
-    was sampled) predict the held-out scores,
+    tasks are clustered into k groups on an affinity made from the training subsets alone (by
+    ``refit``, or by ridge regression of z_i(S) on who else is in S), by rounding and local search
+    without the relaxation. The affinity by means is U_ij = mean of (z_i(S) + z_j(S))/2 over the
+    subsets that hold i and j; its block means M_gh between groups g and h (weighted by how often
+    each pair was sampled) predict the held-out scores,
 
         z_i(S) ≈ a_i + b Σ_{j ∈ S, j ≠ i} M_{g(i) g(j)},
 
     with a_i and b fitted by least squares on the training subsets. error(k) is the mean squared
     error over the held-out scores, in units of their variance: about 1 where nothing is
     predicted. The smallest k whose mean error is within one standard error (of the difference,
-    over folds) of the least is chosen: with no structure that is k = 1. Nor is a k worth it that
-    gains less than 2 % of what all groups together gain over one.
+    over folds) of the least is chosen: with no structure that is k = 1. A smaller k is chosen
+    where the groups between it and the k of least error gain, on average, less than 4 % of what
+    all the groups up to that k gain on average.
 
     Args:
         scores: float[m, n], f_i(S); read only where ``subsets`` is True. Scales may differ by task.
         subsets: bool[m, n], membership.
+        refit: ``refit(scores, subsets)`` -> float[n, n], the affinity from some of the rows; a
+            task may be in none of them. None means the ridge regression. Where tasks are in
+            fewer than about n subsets each, that groups too few of them right to tell k from
+            k-1: pass ``completed_affinity(scores, subsets).refit``.
         max_groups: largest k to try, ≥ 1; never more than n-1 are tried. None means 20.
         num_folds: folds, ≥ 2; at most one a distinct subset. Equal subsets share a fold.
         num_repeats: how often the folds are redrawn, ≥ 1; None means 4, or 1 beyond 60 tasks.
@@ -64,7 +73,8 @@ def select_num_groups(
 
     Raises:
         ValueError: shapes that do not match, scores that are not finite where they count, fewer
-            than four distinct subsets, no subset with two tasks, or options out of range.
+            than four distinct subsets, no subset with two tasks, options out of range, or an
+            affinity from ``refit`` that is not finite and [n, n].
 
     Reference: not in the paper, which takes k as given (or implied by its penalty); the rule of
     one standard error is that of Breiman et al. (1984).
@@ -84,6 +94,12 @@ def select_num_groups(
     sizes = range(1, max(min(largest, num_tasks - 1), 1) + 1)
 
     standardised = standardise_scores(scores, subsets)
+
+    def train(rows: np.ndarray) -> np.ndarray:
+        if refit is None:
+            return _additive_affinity(standardised[rows], subsets[rows].astype(np.float64))
+        return _checked_affinity(refit(scores[rows], subsets[rows]), num_tasks)
+
     kinds = np.unique(subsets, axis=0, return_inverse=True)[1].reshape(-1)
     num_kinds = int(kinds.max()) + 1
     num_folds = min(num_folds, num_kinds)
@@ -94,7 +110,8 @@ def select_num_groups(
         for held_out in range(num_folds):
             test = fold == held_out
             if subsets[test].any():
-                errors.append(_held_out_errors(standardised, subsets, test, sizes, seed))
+                affinity = normalise_affinity(train(~test)).values
+                errors.append(_held_out_errors(standardised, subsets, affinity, test, sizes, seed))
     return _smallest_within_one_standard_error(np.array(errors), num_folds, sizes)
 
 
@@ -180,13 +197,26 @@ def check_max_groups(max_groups, num_tasks: int) -> None:
         )
 
 
+def _checked_affinity(affinity, num_tasks: int) -> np.ndarray:
+    affinity = check_affinity(affinity)
+    if len(affinity) != num_tasks:
+        raise ValueError(
+            f"refit returned an affinity of {len(affinity)} tasks for scores of {num_tasks}."
+        )
+    return affinity
+
+
 def _held_out_errors(
-    standardised: np.ndarray, subsets: np.ndarray, test: np.ndarray, sizes: range, seed: int
+    standardised: np.ndarray,
+    subsets: np.ndarray,
+    affinity: np.ndarray,
+    test: np.ndarray,
+    sizes: range,
+    seed: int,
 ) -> list[float]:
     member = subsets.astype(np.float64)
     train_member, test_member = member[~test], member[test]
     total, count = _pair_sums(standardised[~test], train_member)
-    affinity = normalise_affinity(_additive_affinity(standardised[~test], train_member)).values
     large = len(affinity) > LARGE_PROBLEM
     num_random = NUM_RANDOM_STARTS_LARGE if large else NUM_RANDOM_STARTS
     partitions = round_to_each(affinity, sizes, seed=seed, num_random=num_random)
@@ -244,10 +274,12 @@ def _smallest_within_one_standard_error(
     errors: np.ndarray, num_folds: int, sizes: range
 ) -> tuple[int, dict[int, float]]:
     mean = errors.mean(axis=0)
-    excess = errors - errors[:, [int(mean.argmin())]]
+    best = int(mean.argmin())
+    excess = errors - errors[:, [best]]
     # Repeats reuse the same subsets, so only the folds of one repeat count as observations.
     standard_error = excess.std(axis=0) / np.sqrt(num_folds)
-    negligible = NEGLIGIBLE_GAIN * (mean[0] - mean.min())
+    further = np.maximum(best - np.arange(len(mean)), 0) / max(best, 1)
+    negligible = NEGLIGIBLE_GAIN * further * (mean[0] - mean[best])
     tolerance = np.maximum(standard_error, negligible) + 1e-12 * mean.max()
-    chosen = int(np.flatnonzero(mean <= mean.min() + tolerance)[0])
+    chosen = int(np.flatnonzero(mean <= mean[best] + tolerance)[0])
     return sizes[chosen], dict(zip(sizes, mean.tolist(), strict=True))

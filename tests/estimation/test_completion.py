@@ -129,6 +129,24 @@ def test_the_penalty_with_least_held_out_error_is_taken():
     assert min(completed_affinity(noise, subsets).errors.values()) > 0.9
 
 
+def test_refit_keeps_the_penalty_and_knows_nothing_of_other_subsets():
+    scores, subsets = draw(0, min_pair_count=3)
+    found = completed_affinity(scores, subsets, max_rank=6)
+    np.testing.assert_array_equal(found.refit(scores, subsets), found.affinity)
+    part = ~subsets[:, 3]
+    again = found.refit(scores[part], subsets[part])
+    assert correlation(again) > 0.7
+    np.testing.assert_array_equal(again, again.T)
+    np.testing.assert_allclose(again[3], 0.0, atol=1e-12)
+    assert not again.diagonal().any()
+    with_junk = np.where(subsets, scores, 1e9)[part]
+    np.testing.assert_array_equal(found.refit(with_junk, subsets[part]), again)
+    free = found._replace(max_rank=NUM_TASKS).refit(scores, subsets)
+    assert not np.allclose(free, found.affinity)
+    with pytest.raises(ValueError, match=r"scores has shape"):
+        found.refit(scores[:3], subsets)
+
+
 @settings(deadline=None, max_examples=5, phases=[Phase.generate])
 @given(seed=st.integers(0, 2**31 - 1), order=st.permutations(range(NUM_TASKS)))
 def test_names_and_units_of_tasks_do_not_matter(seed, order):

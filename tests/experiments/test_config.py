@@ -32,6 +32,20 @@ def test_none_leaves_the_presets_value():
     assert make_config("cartpole", dim=7).dim == 7
 
 
+def test_another_number_of_tasks_takes_planned_subsets():
+    config = make_config("cartpole", num_tasks=60)
+    assert (config.subset_size, config.num_subsets, config.affinity) == (8, None, "completed")
+    config = make_config("cartpole", num_tasks=60, affinity="pair")
+    assert (config.num_subsets, config.affinity) == (None, "pair")
+    config = make_config("cartpole", num_tasks=60, num_subsets=900)
+    assert (config.subset_size, config.num_subsets, config.affinity) == (4, 900, "additive")
+    config = make_config("cartpole", num_tasks=20)
+    assert (config.subset_size, config.num_subsets, config.affinity) == (4, 200, "additive")
+    preset = make_config("metaworld-mt50")
+    assert (preset.subset_size, preset.num_subsets, preset.affinity) == (8, 150, "completed")
+    assert make_config("metaworld-mt50", num_tasks=50) == preset
+
+
 @pytest.mark.parametrize(
     ("environment", "preset", "message"),
     [
@@ -62,6 +76,7 @@ def test_unknown_names_suggest_the_nearest(environment, preset, message):
         ({"rho": -0.1}, r"rho is -0\.1"),
         ({"score": "rolout"}, 'unknown score "rolout"; did you mean "rollout"'),
         ({"projection": "sketch"}, 'unknown projection "sketch"'),
+        ({"affinity": "complete"}, 'unknown affinity "complete"; did you mean "completed"'),
         ({"num_tasks": 1}, "num_tasks is 1; grouping needs at least two tasks"),
         ({"num_tasks": 500, "subset_size": 4}, "num_envs is 160 for 500 tasks"),
     ],

@@ -179,6 +179,30 @@ def test_scores_from_data_alone_and_automatic_k(tmp_path, score):
     assert report["scores"] == {}
 
 
+def test_planned_subsets_and_completed_affinity(first, tmp_path):
+    folder, _ = first
+    (tmp_path / "artifacts").mkdir()
+    for file in (folder / "artifacts").iterdir():
+        (tmp_path / "artifacts" / file.name).write_bytes(file.read_bytes())
+    config = dataclasses.replace(
+        CONFIG,
+        score="surrogate",
+        num_groups=None,
+        max_groups=3,
+        num_subsets=None,
+        affinity="completed",
+    )
+    again, report = recomputed(tmp_path, config, grouping_only=True)
+    assert again == {"subsets", "fits", "scores", "affinity", "grouping"}
+    assert report["num_subsets"] == 100
+    assert set(report["selection"]) == {"1", "2", "3"}
+    assert "of low rank, fitted to all scores" in (tmp_path / "report.html").read_text()
+    additive, _ = recomputed(
+        tmp_path, dataclasses.replace(config, affinity="additive"), grouping_only=True
+    )
+    assert additive == {"affinity", "grouping"}
+
+
 def test_a_cut_artifact_is_named_before_work_starts(first, tmp_path):
     folder, _ = first
     (tmp_path / "artifacts").mkdir()

@@ -1,10 +1,17 @@
 from itertools import combinations
 
+import jax
 import numpy as np
 import pytest
 
+from pgx_jax.estimation import balanced_subsets, completed_affinity
 from pgx_jax.grouping import canonical_labels, cluster_tasks, select_num_groups
-from pgx_jax.grouping.selection import _additive_affinity, check_scores, standardise_scores
+from pgx_jax.grouping.selection import (
+    _additive_affinity,
+    _smallest_within_one_standard_error,
+    check_scores,
+    standardise_scores,
+)
 from tests.grouping.simulator import STRUCTURES, simulate_scores
 
 
@@ -55,6 +62,106 @@ def test_small_differences_within_groups_are_not_split_without_noise(seed):
     # The bend leaves something that no grouping predicts, and that more groups seem to.
     scores = np.tanh(0.3 * (subsets @ (effects + effects.T)))
     assert select_num_groups(scores, subsets)[0] == 2
+
+
+def chosen_from(errors):
+    """k by the rule, from held-out errors for k = 1, 2, ... that every fold agrees on."""
+    return _smallest_within_one_standard_error(
+        np.tile(errors, (5, 1)), 5, range(1, len(errors) + 1)
+    )[0]
+
+
+def test_negligible_gains_are_judged_by_the_gain_of_a_usual_group():
+    # Two groups gain 0.9; eighteen more gain 0.03 together.
+    assert chosen_from([1.0, *np.linspace(0.1, 0.07, 19)]) == 2
+    # Sixty equal groups gain a sixtieth of the whole each, and the last of them counts as well.
+    assert chosen_from([*np.linspace(1.0, 0.1, 60), 0.11, 0.12]) == 60
+    # A last group that gains a tenth of what the others do counts, one that gains 3 % does not.
+    assert chosen_from([*np.linspace(1.0, 0.2, 9), 0.19, 0.2]) == 10
+    assert chosen_from([*np.linspace(1.0, 0.2, 9), 0.197, 0.2]) == 9
+    assert chosen_from([1.0, 1.1, 1.2]) == 1
+
+
+def test_folds_that_disagree_ask_for_more():
+    errors = np.tile([1.0, 0.5, 0.4], (5, 1))
+    errors[:, 2] += [0.3, -0.3, 0.3, -0.3, 0.0]
+    assert _smallest_within_one_standard_error(errors, 5, range(1, 4))[0] == 2
+
+
+def planted(seed, num_tasks, num_groups, noise, *, spread=0.0, **design):
+    """Scores [m, n] with equal groups planted, differing by degrees within too, and subsets."""
+    rng = np.random.default_rng(seed)
+    group = rng.permutation(np.arange(num_tasks) % num_groups)
+    key = jax.random.key(seed)
+    subsets = np.array(balanced_subsets(key, num_tasks, **design))
+    effects = (group[:, None] == group) + spread * rng.normal(size=(num_tasks, num_tasks))
+    signal = subsets @ (effects + effects.T)
+    noise = noise * signal[subsets].std() * rng.normal(size=signal.shape)
+    return np.where(subsets, signal + noise, np.nan), subsets
+
+
+@pytest.mark.parametrize(("noise", "spread"), [(0.0, 0.0), (0.0, 0.1), (0.5, 0.0)])
+def test_ten_groups_of_sixty_tasks(noise, spread):
+    scores, subsets = planted(0, 60, 10, noise, spread=spread, subset_size=8, min_pair_count=2)
+    refit = completed_affinity(scores, subsets).refit
+    for options in ({}, {"refit": refit}):
+        chosen = select_num_groups(scores, subsets, num_repeats=1, max_groups=14, **options)[0]
+        assert chosen == 10
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_thin_designs_need_the_affinity_completed_in_every_fold(seed):
+    scores, subsets = planted(seed, 60, 6, 0.3, subset_size=8, size_tolerance=1)
+    assert subsets.sum(axis=0).max() < 15
+    refit = completed_affinity(scores, subsets).refit
+    options = {"num_repeats": 1, "max_groups": 9}
+    without, errors = select_num_groups(scores, subsets, **options)
+    chosen, completed = select_num_groups(scores, subsets, refit=refit, **options)
+    assert chosen == 6 != without
+    assert completed[6] < 0.8 * min(errors.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_completed_noise_is_one_group(seed):
+    subsets = np.array(balanced_subsets(jax.random.key(seed), 24, 5, min_pair_count=6))
+    scores = np.random.default_rng(seed).normal(size=subsets.shape)
+    refit = completed_affinity(scores, subsets).refit
+    assert select_num_groups(scores, subsets, refit=refit, max_groups=4)[0] == 1
+
+
+def test_refit_sees_the_training_subsets_alone():
+    scores, subsets, group = simulate_scores(np.random.default_rng(0), "three", 60, 0.5)
+    held_out = np.zeros(60, int)
+
+    def refit(part, rows):
+        place = [np.flatnonzero((subsets == row).all(axis=1)) for row in rows]
+        np.testing.assert_array_equal(np.nan_to_num(part), np.nan_to_num(scores[trained(place)]))
+        held_out[np.setdiff1d(np.arange(60), trained(place))] += 1
+        return 1.0 * (group[:, None] == group)
+
+    def trained(place):
+        return np.unique(np.concatenate(place))
+
+    chosen, _ = select_num_groups(scores, subsets, refit=refit, num_repeats=2, max_groups=4)
+    np.testing.assert_array_equal(held_out, 2)
+    assert chosen == 3
+    found = cluster_tasks(
+        pair_affinity(scores, subsets), scores=scores, subsets=subsets, refit=refit, max_groups=4
+    )
+    assert found.num_groups == 3
+
+
+@pytest.mark.parametrize(
+    ("affinity", "message"),
+    [
+        (np.zeros((4, 4)), "refit returned an affinity of 4 tasks for scores of 5"),
+        (np.full((5, 5), np.nan), "affinity holds NaN or infinity for the task pairs"),
+        (np.zeros(5), "affinity must be a square matrix"),
+    ],
+)
+def test_bad_affinities_from_refit(affinity, message):
+    with pytest.raises(ValueError, match=message):
+        select_num_groups(SCORES, SUBSETS, refit=lambda scores, subsets: affinity)
 
 
 def test_cluster_tasks_end_to_end():

@@ -41,6 +41,11 @@ ENTRIES = {
         "standardised per task",
         "effect on each other's score, in standard deviations",
     ),
+    "completed": (
+        "effect of one task on the other's score with the rest of the subset accounted for, of low "
+        "rank, fitted to all scores at once, scores standardised per task",
+        "effect on each other's score, in standard deviations",
+    ),
     "pair": (
         "mean score of the two tasks over the sampled subsets that hold both, scores standardised "
         "per task",
@@ -104,7 +109,8 @@ def selection_section(report: dict[str, Any], figures: Figures) -> str:
         selection_figure(errors, report["num_groups"]),
         "Choosing the number of groups",
         "Mean squared error of predicting held-out subset scores from k groups, in units of "
-        "their variance. The smallest k within one standard error of the least error is taken.",
+        "their variance. The smallest k within one standard error of the least error is taken, or "
+        "a smaller one from which further groups gain next to nothing.",
         "Held-out error for "
         + ", ".join(f"k = {size}: {error:.3f}" for size, error in sorted(errors.items()))
         + ".",
