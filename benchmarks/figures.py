@@ -103,7 +103,7 @@ def draw_speed(features: dict, scaling: dict) -> Figure:
         right.plot(list(sizes), values, marker=marker, color=colour, label=name)
     ticks = []
     for num_tasks, one in sizes.items():
-        peak = max(one["stages"][name]["peak_mib"] for name in one["path"]) / 1024
+        peak = max(stage["peak_mib"] for stage in one["stages"].values()) / 1024
         ticks.append(f"{num_tasks}\nm = {one['num_subsets']:,}\n{peak:.1f} GiB")
     right.set_xscale("log")
     right.set_yscale("log")
@@ -111,7 +111,7 @@ def draw_speed(features: dict, scaling: dict) -> Figure:
     right.set_xticks(list(sizes), ticks, fontsize=8)
     right.minorticks_off()
     right.set_xlabel("tasks n, subsets m, peak memory", fontsize=9)
-    right.set_ylabel("seconds, compilation included", fontsize=9)
+    right.set_ylabel("seconds, everything compiled", fontsize=9)
     right.set_title("From features to groups", fontsize=10)
     right.legend(fontsize=8, frameon=False, loc="upper left")
     for axes in (left, right):

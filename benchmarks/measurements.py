@@ -102,12 +102,11 @@ def scaling_table() -> str:
     result = load("scaling")
     if result is None:
         return NOT_MEASURED
-    head = ["tasks n", "subsets m", "T", "d", f"seconds, {cores(result)}", "peak GiB"]
-    head += ["adjusted Rand index", "certified gap", "the same, `completed_affinity`"]
+    head = ["tasks n", "subsets m", "T", "d", f"seconds, {cores(result)}", "the first time"]
+    head += ["peak GiB", "adjusted Rand index", "certified gap", "automatic k"]
     rows = []
     for num_tasks, values in result["sizes"].items():
-        peak = max(values["stages"][name]["peak_mib"] for name in values["path"])
-        other = values.get("completed")
+        peak = max(stage["peak_mib"] for stage in values["stages"].values())
         rows.append(
             [
                 num_tasks,
@@ -115,12 +114,11 @@ def scaling_table() -> str:
                 str(values["num_steps"]),
                 str(values["dim"]),
                 seconds(values["seconds_features_to_labels"]),
+                seconds(values["first_seconds_features_to_labels"]),
                 f"{peak / 1024:.1f}",
                 f"{values['adjusted_rand_index']:.2f}",
                 percent(values["gap_percent"]),
-                f"{other['adjusted_rand_index']:.2f}, {percent(other['gap_percent'])}"
-                if other
-                else "",
+                f"{values['automatic_k']} of {values['num_groups']}",
             ]
         )
     return table(head, rows)

@@ -1,18 +1,20 @@
 """Seconds and memory of every stage from features to groups, for 10 to 1000 tasks.
 
-Features are given (drawn, with planted groups), and everything after them is timed: the design, the
-fits, the scores, the affinity, the clustering with its certified gap, the automatic number of
-groups. T and d fall with n as the table SIZES says. Every size runs in a process of its own, so
-that memory is its own; seconds include compilation.
+Features are given (drawn, with planted groups), and everything after them is timed, as
+``group_tasks`` does it by default: the design, the fits, the scores, the affinity, the clustering
+with its certified gap, and the automatic number of groups. T and d fall with n as the table SIZES
+says. Every size runs in a process of its own, so that memory is its own. A stage is run once with
+its compilation, then --repeats times, or fewer where these would pass LONG seconds.
 
 Run: python benchmarks/scaling.py --json benchmarks/results/scaling.json
-(--add keeps the sizes, and of the same size the stages, that the file has and this run has not)
+(--add keeps the sizes that the file has and this run has not)
 """
 
 import argparse
 import json
 import os
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,18 +32,21 @@ from common import peak_mib, reset_peak, write_results
 from sklearn.metrics import adjusted_rand_score
 
 import pgx_jax
+from pgx_jax.estimation import estimate_affinity, plan_subsets
 from pgx_jax.grouping import normalise_affinity
 from pgx_jax.grouping.selection import select_num_groups
 
-# n: T, d, tasks in a subset, subsets that hold each pair at least, planted groups
+# n: T, d, planted groups
 SIZES = {
-    10: (2048, 400, 4, 8, 3),
-    30: (1024, 300, 6, 3, 4),
-    100: (512, 200, 10, 2, 5),
-    300: (256, 150, 17, 1, 6),
-    1000: (128, 100, 32, 1, 10),
+    10: (2048, 400, 3),
+    30: (1024, 300, 4),
+    100: (512, 200, 5),
+    300: (256, 150, 6),
+    1000: (128, 100, 10),
 }
 MAX_GROUPS = 30
+LONG = 100.0
+PATH = ("design", "fits", "scores", "affinity", "clustering")
 
 
 def main() -> None:
@@ -49,12 +54,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--add", action="store_true", help="keep other sizes of the file")
     parser.add_argument("--num-tasks", type=int, nargs="+", default=list(SIZES), choices=SIZES)
-    parser.add_argument("--without", nargs="+", default=[], choices=["automatic_k", "completed"])
+    parser.add_argument("--without", nargs="+", default=[], choices=["automatic_k", "additive"])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=5, help="runs after the first")
     parser.add_argument("--here", action="store_true", help="in this process; one size only")
     args = parser.parse_args()
     if args.here:
-        result = one_size(args.num_tasks[0], args.seed, args.without)
+        result = one_size(args.num_tasks[0], args)
         args.json.write_text(json.dumps(result))
         return
     sizes: dict[str, Any] = {}
@@ -63,19 +69,20 @@ def main() -> None:
     for num_tasks in args.num_tasks:
         result = in_own_process(num_tasks, args)
         result["command"] = shlex.join(["python", *sys.argv])
-        earlier = sizes.get(str(num_tasks), {})
-        result["stages"] = earlier.get("stages", {}) | result["stages"]
-        result = earlier | result
         sizes[str(num_tasks)] = result
-        total = sum(
-            stage["seconds"] for name, stage in result["stages"].items() if name in result["path"]
+        total, first = (
+            sum(result["stages"][name][key] for name in PATH)
+            for key in ("seconds", "first_seconds")
         )
-        result["seconds_features_to_labels"] = total
-        print(f"n={num_tasks} m={result['num_subsets']}: {total:.1f} s from features to labels")
+        result |= {"seconds_features_to_labels": total, "first_seconds_features_to_labels": first}
+        print(
+            f"n={num_tasks} m={result['num_subsets']}: {total:.1f} s from features to labels, "
+            f"{first:.1f} s the first time"
+        )
         for name, stage in result["stages"].items():
             print(
-                f"   {name:22} {stage['seconds']:8.2f} s, of the processor "
-                f"{stage['cpu_seconds']:8.2f} s, peak {stage['peak_mib']:7.0f} MiB"
+                f"   {name:22} {stage['seconds']:8.2f} s, the first time "
+                f"{stage['first_seconds']:8.2f} s, peak {stage['peak_mib']:7.0f} MiB"
             )
         print(
             f"   ARI {result['adjusted_rand_index']}, gap {result['gap_percent']:.3f} %, "
@@ -87,8 +94,8 @@ def main() -> None:
             write_results(
                 args.json,
                 {
-                    "what": "seconds, those of the processor, and peak memory of each stage; one "
-                    "process a size, compilation included",
+                    "what": "seconds (median after the first run), first_seconds (compilation "
+                    "included) and peak memory of each stage; one process a size",
                     "sizes": ordered,
                 },
             )
@@ -100,84 +107,69 @@ def in_own_process(num_tasks: int, args: argparse.Namespace) -> dict:
         part = Path(folder) / "part.json"
         command = [sys.executable, __file__, "--here", "--num-tasks", str(num_tasks)]
         command += ["--json", str(part), "--seed", str(args.seed)]
+        command += ["--repeats", str(args.repeats)]
         if args.without:
             command += ["--without", *args.without]
         subprocess.run(command, check=True)
         return json.loads(part.read_text())
 
 
-def one_size(num_tasks: int, seed: int, without: list[str]) -> dict:
+def one_size(num_tasks: int, args: argparse.Namespace) -> dict:
     """All stages at one size."""
-    num_steps, dim, subset_size, pair_count, num_groups = SIZES[num_tasks]
-    stages: dict[str, dict[str, float]] = {}
-    features, advantage, group = make_features(num_tasks, num_steps, dim, num_groups, seed)
+    num_steps, dim, num_groups = SIZES[num_tasks]
+    stages: dict[str, dict[str, Any]] = {}
+    features, advantage, group = make_features(num_tasks, num_steps, dim, num_groups, args.seed)
     half = jnp.arange(num_steps) % 2 == 0
     fit_mask = jnp.broadcast_to(half, advantage.shape)
-    subsets = stage(
-        stages,
-        "design",
-        lambda: pgx_jax.balanced_subsets(
-            jax.random.key(seed), num_tasks, subset_size, min_pair_count=pair_count
-        ),
-    )
-    fits = stage(
-        stages,
+    plan = plan_subsets(num_tasks)
+
+    def timed(name: str, function: Callable) -> Any:
+        return stage(stages, name, function, args.repeats)
+
+    subsets = timed("design", lambda: plan.draw(jax.random.key(args.seed)))
+    fits = timed(
         "fits",
         lambda: pgx_jax.fit_subsets(features, advantage, subsets, l2=1e-2, tol=1e-4, mask=fit_mask),
     )
-    scores = stage(
-        stages,
-        "scores",
-        lambda: pgx_jax.score_subsets(fits, features, advantage, mask=~fit_mask),
+    scores = timed(
+        "scores", lambda: pgx_jax.score_subsets(fits, features, advantage, mask=~fit_mask)
     )
-    affinity = stage(
-        stages,
-        "affinity",
-        lambda: pgx_jax.task_affinity(scores, subsets, reduce="additive"),
-    )
-    found = stage(stages, "clustering", lambda: pgx_jax.cluster_tasks(affinity, num_groups))
+    estimated = timed("affinity", lambda: estimate_affinity(scores, subsets, plan.affinity))
+    found = timed("clustering", lambda: pgx_jax.cluster_tasks(estimated.affinity, num_groups))
     result = {
         "num_subsets": int(subsets.shape[0]),
-        "subset_size": subset_size,
+        "subset_sizes": sorted({int(size) for size in np.asarray(subsets).sum(axis=1)}),
         "num_steps": num_steps,
         "dim": dim,
         "num_groups": num_groups,
+        "affinity": plan.affinity,
         "coverage": pgx_jax.subset_coverage(subsets)._asdict(),
         "converged_fits": float(np.mean(np.asarray(fits.converged))),
         "adjusted_rand_index": float(adjusted_rand_score(group, found.labels)),
-        "gap_percent": gap_percent(found, affinity),
+        "gap_percent": gap_percent(found, estimated.affinity),
         "status": found.status,
-        "path": ["design", "fits", "scores", "affinity", "clustering"],
         "stages": stages,
     }
-    completed = None
-    if "completed" not in without:
-        completed = stage(
-            stages, "completed_affinity", lambda: pgx_jax.completed_affinity(scores, subsets)
+    if "additive" not in args.without and plan.affinity != "additive":
+        additive = timed(
+            "additive_affinity",
+            lambda: pgx_jax.task_affinity(scores, subsets, reduce="additive"),
         )
-        other = stage(
-            stages,
-            "clustering_completed",
-            lambda: pgx_jax.cluster_tasks(completed.affinity, num_groups),
-        )
-        result["completed"] = {
-            "rank": completed.rank,
+        other = timed("clustering_additive", lambda: pgx_jax.cluster_tasks(additive, num_groups))
+        result["additive"] = {
             "adjusted_rand_index": float(adjusted_rand_score(group, other.labels)),
-            "gap_percent": gap_percent(other, completed.affinity),
+            "gap_percent": gap_percent(other, additive),
             "status": other.status,
         }
-    if "automatic_k" not in without:
+    if "automatic_k" not in args.without:
         most = min(MAX_GROUPS, num_tasks - 1)
-        refit = None if completed is None else completed.refit
-        chosen, errors = stage(
-            stages,
+        chosen, errors = timed(
             "automatic_k",
             lambda: select_num_groups(
-                np.asarray(scores), np.asarray(subsets), refit=refit, max_groups=most
+                np.asarray(scores), np.asarray(subsets), refit=estimated.refit, max_groups=most
             ),
         )
         result["automatic_k"] = chosen
-        result["automatic_k_affinity"] = "additive" if refit is None else "completed"
         result["automatic_k_errors"] = errors
     return result
 
@@ -203,14 +195,26 @@ def gap_percent(found: pgx_jax.Grouping, affinity: Any) -> float:
     return 100 * found.certified_gap / level
 
 
-def stage(stages: dict, name: str, function: Callable) -> Any:
-    """Runs one stage, noting its seconds and the most memory the process held meanwhile."""
-    reset_peak()
-    started, cpu_started = time.perf_counter(), time.process_time()
-    result = jax.block_until_ready(function())
+def stage(stages: dict, name: str, function: Callable, repeats: int) -> Any:
+    """Runs one stage, noting its seconds and the most memory that the process held meanwhile."""
+
+    def once() -> Any:
+        started = time.perf_counter()
+        result = function()
+        jax.block_until_ready([part for part in jax.tree.leaves(result) if hasattr(part, "shape")])
+        seconds.append(time.perf_counter() - started)
+        return result
+
+    seconds: list[float] = []
+    held = reset_peak()
+    result = once()
+    while len(seconds) <= repeats and sum(seconds) < LONG:
+        once()
     stages[name] = {
-        "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time() - cpu_started,
+        "seconds": statistics.median(seconds[1:] or seconds),
+        "first_seconds": seconds[0],
+        "all_seconds": seconds,
+        "held_before_mib": held,
         "peak_mib": peak_mib(),
     }
     return result
