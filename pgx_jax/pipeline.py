@@ -112,7 +112,8 @@ def group_tasks(
 
     Raises:
         ValueError: bad shapes, non-finite or all-zero advantages, k outside 1..n, a subset size
-            outside 1..n, too few subsets for every pair, an unknown kind, projection or affinity.
+            outside 1..n, too few subsets for every pair or (below 4 tasks) for choosing k, an
+            unknown kind, projection or affinity, scores that do not depend on the subset.
         TypeError: ``log_prob`` or ``rollout`` cannot be traced by JAX or returns something else,
             ``mesh`` is no mesh.
 
@@ -127,7 +128,11 @@ def group_tasks(
         raise ValueError(
             f"num_groups is {num_groups}; it must be a whole number from 1 to n = {num_tasks}"
         )
+    checks.check_key(key)
     checks.check_log_prob(log_prob, params, transitions)
+    checks.check_batch_size(batch_size)
+    if rollout_batch_size is not None:
+        checks.check_batch_size(rollout_batch_size, "rollout_batch_size")
     checks.check_positive(l2=l2, **({} if rho is None else {"rho": rho}))
     kind = kind or ("surrogate" if rollout is None else "rollout")
     if kind not in KINDS:
@@ -143,10 +148,13 @@ def group_tasks(
     )
     if kind == "rollout" and rollout is not None:
         checks.check_rollout(rollout, params, plan.subset_size, key)
+    if num_tasks == 1:
+        num_groups = 1
     if num_groups is None and math.comb(num_tasks, plan.subset_size) < 4:
+        remedy = ", or another subset_size" if num_tasks > 3 else ""
         raise ValueError(
             f"{num_tasks} tasks have fewer than four subsets of {plan.subset_size}, too few to "
-            "choose the number of groups on; give num_groups, or another subset_size"
+            f"choose the number of groups on; give num_groups{remedy}"
         )
     projection_key, subset_key, split_key, rollout_key = jax.random.split(key, 4)
     subsets = plan.draw(subset_key)
@@ -179,6 +187,8 @@ def group_tasks(
         key=rollout_key,
         batch_size=rollout_batch_size,
     )
+    if num_groups is None or 1 < num_groups < num_tasks:
+        _check_informative(scores, subsets)
     found = estimate_affinity(scores, subsets, plan.affinity)
     grouping = cluster_tasks(
         found.affinity,
@@ -201,6 +211,19 @@ def _check_varied(advantage: Array) -> None:
             raise ValueError(
                 f"the advantages of tasks {constant.tolist()} are the same for every transition, "
                 "so no action is better than another; check the rewards and the advantage estimator"
+            )
+
+
+def _check_informative(scores: Array, subsets: Array) -> None:
+    """Raise where no task's score depends on the subset."""
+    if checks.is_concrete(scores):
+        least = np.where(subsets, scores, np.inf).min(axis=0)
+        most = np.where(subsets, scores, -np.inf).max(axis=0)
+        if (most - least <= 1e-7 * np.maximum(np.abs(most), np.abs(least))).all():
+            raise ValueError(
+                "the score of every task is the same in all subsets that hold it, so nothing tells "
+                "which tasks go together; check that rollout uses its params, raise rho, or take "
+                "a subset_size below the number of tasks"
             )
 
 

@@ -106,6 +106,10 @@ def test_equal_keys_give_equal_results(problem):
         ),
         ({"num_groups": 2.5}, ValueError, "num_groups is 2.5; it must be a whole number"),
         ({"num_groups": 7}, ValueError, "num_groups is 7"),
+        ({"key": 0}, TypeError, "key is 0; pass a PRNG key such as"),
+        ({"batch_size": 0}, ValueError, "batch_size is 0; it must be a whole number from 1"),
+        ({"rollout_batch_size": 0}, ValueError, "rollout_batch_size is 0; it must be a whole"),
+        ({"dim": 40.5}, ValueError, "dim is 40.5; it must be a whole number"),
         ({"subset_size": 7}, ValueError, "subset_size is 7; it must be between 1 and"),
         ({"kind": "rollout"}, ValueError, 'kind="rollout" needs rollout'),
         ({"projection": "fourier"}, ValueError, "projection is 'fourier'; it must be one of"),
@@ -116,7 +120,7 @@ def test_equal_keys_give_equal_results(problem):
 def test_bad_options(problem, options, error, message):
     params, transitions = problem
     with pytest.raises(error, match=message):
-        pgx_jax.group_tasks(log_prob, params, transitions, key=jax.random.key(0), **options)
+        pgx_jax.group_tasks(log_prob, params, transitions, **{"key": jax.random.key(0)} | options)
 
 
 def many_tasks(num_tasks, num_groups, num_steps):
@@ -153,12 +157,30 @@ def test_many_tasks_take_few_subsets_and_a_completed_affinity():
     assert result.grouping.selection == errors
 
 
+def test_scores_that_do_not_depend_on_the_subset_are_an_error(problem):
+    def constant(params, tasks, key):
+        return jnp.ones(tasks.shape)
+
+    for options in ({"rollout": constant}, {"subset_size": NUM_TASKS}):
+        with pytest.raises(ValueError, match="the same in all subsets that hold it"):
+            pgx_jax.group_tasks(
+                log_prob, *problem, num_groups=2, key=jax.random.key(1), dim=8, **options
+            )
+
+
+def test_one_task_is_one_group(problem):
+    params, transitions = problem
+    one = jax.tree.map(lambda leaf: leaf[:1], transitions)
+    found = pgx_jax.group_tasks(log_prob, params, one, key=jax.random.key(1), dim=8)
+    np.testing.assert_array_equal(found.grouping.labels, [0])
+
+
 def test_the_affinity_can_be_asked_for(problem):
     params, transitions = problem
     options = {"num_groups": 2, "key": jax.random.key(1), "dim": 16}
     usual = pgx_jax.group_tasks(log_prob, params, transitions, **options)
     assert usual.affinity_kind == "additive"
-    assert usual.subsets.shape == (100, NUM_TASKS)
+    assert usual.subsets.shape == (20, NUM_TASKS)  # all there are
     for kind in ("completed", "pair"):
         other = pgx_jax.group_tasks(log_prob, params, transitions, affinity=kind, **options)
         assert other.affinity_kind == kind

@@ -48,6 +48,11 @@ def check_subset_size(num_tasks: int, subset_size: int) -> None:
 
 def check_subsets(subsets: Any, num_tasks: int) -> None:
     """Raise where ``subsets`` is not bool[m, n], or a subset is empty."""
+    if not hasattr(subsets, "ndim"):
+        raise TypeError(
+            f"subsets is a {type(subsets).__name__}; pass an array bool[num_subsets, {num_tasks}], "
+            "as jnp.asarray makes one of a list"
+        )
     if subsets.ndim != 2 or subsets.shape[1] != num_tasks:
         raise ValueError(
             f"subsets has shape {tuple(subsets.shape)}; expected [num_subsets, {num_tasks}]"
@@ -310,6 +315,21 @@ def _forms(tree: Any) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or "no message").split("\n")[0]
+
+
+def check_key(key: Any) -> None:
+    """Raise TypeError where ``key`` is no PRNG key."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return
+    if dtype is None or jnp.shape(key) != (2,) or dtype != np.uint32:
+        raise TypeError(f"key is {key!r}; pass a PRNG key such as jax.random.key(0)")
+
+
+def check_batch_size(batch_size: Any, name: str = "batch_size") -> None:
+    """Raise ValueError where a number of things to take at a time is not a whole number from 1."""
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise ValueError(f"{name} is {batch_size}; it must be a whole number from 1")
 
 
 def check_positive(**values: float) -> None:

@@ -83,8 +83,7 @@ def gradient_features(
     check_mesh(mesh)
     transitions = checks.as_transitions(transitions)
     checks.check_log_prob(log_prob, params, transitions)
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    checks.check_batch_size(batch_size)
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *jnp.shape(leaf)), "f4"), params)
     check_tree(one, projection.treedef, projection.shapes)
     arrays = spread((params, transitions, projection), mesh)

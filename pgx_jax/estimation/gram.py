@@ -59,8 +59,7 @@ def gradient_gram(
     """
     transitions = checks.as_transitions(transitions)
     checks.check_log_prob(log_prob, params, transitions)
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    checks.check_batch_size(batch_size)
     total = transitions.advantage.size
     plan = plan_factors(log_prob, params, *first_transition(transitions))
     parts = jax.eval_shape(

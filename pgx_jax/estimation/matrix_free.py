@@ -162,8 +162,7 @@ def gradient_span(
     checks.check_log_prob(log_prob, params, transitions)
     if checks.is_concrete(scale):
         checks.check_positive(scale=float(scale))
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    checks.check_batch_size(batch_size)
     if transitions.mask is not None:
         # So that a masked transition with a gradient that is not finite does no harm.
         transitions = _first_valid(transitions)

@@ -1,7 +1,8 @@
 """Which subsets to fit, and how to make the affinity from their scores, for a number of tasks.
 
-Up to 20 tasks m = 2 n² subsets of 4 (the paper has O(n²)), and additive effects: every task is in
-8 n subsets, enough for its n - 1 unknowns. For 1000 tasks that would be two million fits.
+Up to 20 tasks m = 2 n² subsets of 4 (the paper has O(n²)) or all that there are, and additive
+effects: every task is in 8 n subsets, enough for its n - 1 unknowns. For 1000 tasks that would be
+two million fits.
 
 Beyond 20 tasks the affinity is taken to have low rank, as groups give it, and is completed from
 few subsets. These hold every pair equally often, or nearly. Subsets that hold every pair exactly
@@ -79,8 +80,9 @@ def plan_subsets(
         num_tasks: n ≥ 1.
         subset_size: tasks in a subset; None takes 4 up to 20 tasks (fewer where n < 8), and
             about √n beyond.
-        num_subsets: m; None takes 2 n², at least 100, up to 20 tasks, and beyond as few as hold
-            every task about 32 times and all pairs nearly equally often.
+        num_subsets: m; None takes 2 n², at least 100, up to 20 tasks (all subsets where there
+            are fewer), and beyond as few as hold every task about 32 times and all pairs nearly
+            equally often.
         affinity: one of ``AFFINITIES``; None takes "additive" up to 20 tasks and "completed"
             beyond.
 
@@ -101,7 +103,7 @@ def plan_subsets(
     check_subset_size(num_tasks, size)
     pair_count = 1
     if num_subsets is None and small:
-        num_subsets = max(2 * num_tasks**2, FEWEST_SUBSETS)
+        num_subsets = min(max(2 * num_tasks**2, FEWEST_SUBSETS), math.comb(num_tasks, size))
     elif num_subsets is None:
         # A task has n - 1 partners and meets s - 1 of them in a subset.
         pair_count = max(1, math.ceil(SUBSETS_PER_TASK * (size - 1) / (num_tasks - 1)))

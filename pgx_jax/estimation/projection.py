@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 # Gram matrices of projected gradients need float32; TPUs would multiply in bfloat16 by default.
@@ -281,6 +282,8 @@ def describe(params: Any, dim: int) -> tuple[tuple, tuple, Any]:
     """
     if dim < 1:
         raise ValueError(f"dim is {dim}; a projection needs at least one dimension")
+    if not isinstance(dim, int | np.integer):
+        raise ValueError(f"dim is {dim}; it must be a whole number")
     leaves, treedef = jax.tree.flatten(params)
     if sum(math.prod(jnp.shape(leaf)) for leaf in leaves) == 0:
         raise ValueError("params holds no parameters")

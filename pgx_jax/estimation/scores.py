@@ -66,14 +66,14 @@ def score_subsets(
         advantage: float[n, T], standardised per task.
         mask: bool[n, T], the transitions to score on.
         kind: which score.
-        subsets: bool[m, n]; rollouts are made for members only.
+        subsets: bool[m, n], for ``rollout``, which is made for members only.
         params: θ*.
         projection: the one that made the features; where these were divided by a scale since,
             pass ``rho``, which does not depend on it.
         rho: distance |θ_S - θ*| / |θ*|, e.g. 0.02; None takes P x_S as it is. Used by
             ``off_policy`` and ``rollout``.
         log_prob: as in ``gradient_features``.
-        transitions: float[n, T, ...], for ``off_policy``.
+        transitions: ``Transitions`` with leaves [n, T, ...], for ``off_policy``.
         max_ratio: importance ratios are clipped here.
         rollout: ``rollout(params, tasks, key)`` -> float[s], mean return in each of the tasks
             int[s]. It gets the same key for every subset; draw a task's random numbers from
@@ -130,6 +130,9 @@ def score_subsets(
             f"fits holds {fits.coef.shape[0]} subsets and subsets {subsets.shape[0]}; pass the "
             "subsets that the fits were made of"
         )
+    checks.check_key(key)
+    if batch_size is not None:
+        checks.check_batch_size(batch_size)
     checks.check_rollout(rollout, params, _largest(subsets), key)
     returns, members = rollout_subsets(
         rollout, fits, params, projection, subsets, key, rho=rho, batch_size=batch_size

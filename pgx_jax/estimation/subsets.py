@@ -5,6 +5,8 @@ needed before every pair has met (``random_subsets``). ``balanced_subsets`` take
 every pair once where there are some: 50 tasks need 56 subsets of 7 or 8.
 """
 
+import itertools
+import math
 from typing import NamedTuple
 
 import jax
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pgx_jax.estimation.checks import check_subset_size
+from pgx_jax.estimation.checks import check_key, check_subset_size
 from pgx_jax.estimation.coverings import (
     as_membership,
     cover_pairs,
@@ -109,7 +111,7 @@ def balanced_subsets(
         subset_size: tasks in a subset, 1..n; 1 only where n = 1.
         min_pair_count: least number of subsets that hold any given pair.
         num_subsets: m; None takes as few as it knows for ``min_pair_count``. Where m is given,
-            exactly m are made, as even as they come.
+            exactly m are made, as even as they come; all that there are before any twice.
         size_tolerance: where m is None, by how much sizes may differ from ``subset_size``. A
             design that holds every pair equally often is preferred to a smaller one that does
             not: 50 tasks in subsets of 7 ± 1 are 56 subsets, every pair in exactly one.
@@ -130,6 +132,7 @@ def balanced_subsets(
         raise ValueError("subset_size is 1, so no subset holds a pair of tasks; take 2 or more")
     if size_tolerance < 0:
         raise ValueError(f"size_tolerance is {size_tolerance}; it must be 0 or more")
+    check_key(key)
     rng = np.random.default_rng(np.asarray(jax.random.bits(key, (4,), jnp.uint32)))
     if num_tasks == 1:
         return jnp.ones((num_subsets or min_pair_count, 1), bool)
@@ -169,8 +172,14 @@ def _fewest(
 def _exactly(
     rng: np.random.Generator, num_tasks: int, subset_size: int, num_subsets: int
 ) -> np.ndarray:
-    """Copies of a design, the rest greedy, or all greedy, whichever is more even; bool[m, n]."""
+    """All subsets, a design's copies and greedy ones, or greedy ones, as is evenest; bool[m, n]."""
     candidates = []
+    everything = math.comb(num_tasks, subset_size)
+    if everything <= num_subsets:
+        members = np.array(list(itertools.combinations(range(num_tasks), subset_size)))
+        rows = as_membership(members, num_tasks)[rng.permutation(everything)]
+        whole = np.concatenate([rows] * (num_subsets // everything))
+        return _grow(rng, whole, subset_size, num_subsets=num_subsets)
     blocks = cover_pairs(num_tasks, subset_size).constructed
     if len(blocks) <= num_subsets:
         rows = _copies(rng, blocks, num_tasks, num_subsets // len(blocks), subset_size)

@@ -107,6 +107,10 @@ def check_affinity(affinity) -> np.ndarray:
         ValueError: not square, empty, not real, or an off-diagonal entry is NaN or infinite; the
             message names the pairs.
     """
+    if hasattr(affinity, "affinity"):
+        raise ValueError(
+            f"affinity is a {type(affinity).__name__}; pass the matrix in it, its .affinity."
+        )
     affinity = np.asarray(affinity)
     if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1] or affinity.size == 0:
         raise ValueError(

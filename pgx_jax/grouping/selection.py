@@ -23,7 +23,7 @@ NUM_RANDOM_STARTS_LARGE = 0
 # With hardly any noise more groups always predict a little better. Groups that gain less than this
 # share of what a group gains on average are not worth a policy. (A share of the whole gain would
 # not do: each of fifty equal groups has two percent of it.)
-NEGLIGIBLE_GAIN = 0.04
+NEGLIGIBLE_GAIN = 0.06
 # Below this the predictions do not vary, as when all tasks are in one group.
 TINY = 1e-12
 
@@ -53,7 +53,7 @@ def select_num_groups(
     error over the held-out scores, in units of their variance: about 1 where nothing is
     predicted. The smallest k whose mean error is within one standard error (of the difference,
     over folds) of the least is chosen: with no structure that is k = 1. A smaller k is chosen
-    where the groups between it and the k of least error gain, on average, less than 4 % of what
+    where the groups between it and the k of least error gain, on average, less than 6 % of what
     all the groups up to that k gain on average.
 
     Args:

@@ -14,7 +14,8 @@ from pgx_jax.estimation import (
 
 
 @pytest.mark.parametrize(
-    ("num_tasks", "size", "num_subsets"), [(1, 1, 100), (3, 2, 100), (6, 3, 100), (20, 4, 800)]
+    ("num_tasks", "size", "num_subsets"),
+    [(1, 1, 1), (3, 2, 3), (6, 3, 20), (10, 4, 200), (20, 4, 800)],
 )
 def test_few_tasks_have_many_small_subsets_and_additive_effects(num_tasks, size, num_subsets):
     plan = plan_subsets(num_tasks)

@@ -185,3 +185,13 @@ def test_coverage_of_random_subsets():
 def test_negative_tolerance():
     with pytest.raises(ValueError, match="size_tolerance is -1; it must be 0 or more"):
         balanced_subsets(KEY, 6, 3, size_tolerance=-1)
+
+
+@pytest.mark.parametrize(("num_subsets", "most"), [(20, 1), (45, 3)])
+def test_all_subsets_come_before_any_comes_twice(num_subsets, most):
+    rows = np.asarray(balanced_subsets(jax.random.key(0), 6, 3, num_subsets=num_subsets))
+    assert rows.shape == (num_subsets, 6)
+    different, count = np.unique(rows, axis=0, return_counts=True)
+    assert len(different) == 20
+    assert count.min() >= num_subsets // 20
+    assert count.max() <= most
