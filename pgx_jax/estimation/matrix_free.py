@@ -147,7 +147,8 @@ def gradient_span(
     Args:
         log_prob: as in ``gradient_features``.
         params: pytree of parameters θ*.
-        transitions: leaves lead with [n, T]; masked transitions take no part.
+        transitions: leaves lead with [n, T]; masked transitions take no part. Advantages as they
+            are to be fitted: standardised, as ``standardise_advantage`` does it.
         scale: what gradients are divided by, from ``gradient_scale`` or ``normalise_gram``.
         batch_size: transitions that are worked on at a time.
 
