@@ -1,5 +1,6 @@
 """EnvPool's C++ environments as a batch on the host: one pool per distinct task."""
 
+import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -82,9 +83,12 @@ class EnvPoolBatch:
 
     def close(self) -> None:
         """Free the pools with their threads."""
+        if not self._pools:
+            return
         for pool in self._pools:
             pool.close()
         self._pools.clear()
+        _return_memory()
 
     def where(self) -> int | None:
         """Unknown: pools run in threads of their own."""
@@ -128,3 +132,14 @@ class _Actions:
             unit = (action.reshape(len(action), *low.shape) + 1.0) / 2.0
             action = np.clip(low + unit * (high - low), low, high)
         return action.astype(self._dtype)
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system, where its C library can.
+
+    glibc keeps what the pools' many threads freed: every reset of 40 Meta-World simulators would
+    leave up to 100 MB more.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

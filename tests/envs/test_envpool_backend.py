@@ -112,3 +112,22 @@ def test_close_ends_the_threads():
     with pytest.raises(RuntimeError, match="closed"):
         batch.step(ACTIONS[0])
     assert batch.where() is None
+
+
+def resident_mib():
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads memory from /proc")
+def test_close_gives_the_memory_of_large_simulators_back():
+    names = ("Reach", "Push", "DoorOpen", "DrawerClose")
+    batch = EnvPoolBatch(np.arange(4).repeat(4), [(f"MetaWorld/{name}-v3", {}) for name in names])
+    before = resident_mib()
+    for _ in range(4):
+        batch.reset(np.arange(16))
+        held = resident_mib()
+        batch.close()
+    assert held - before > 200  # or the next line says nothing
+    assert resident_mib() - before < 200
