@@ -16,6 +16,7 @@ from pgx_jax.experiments.config import RunConfig, check_config, config_fields
 from pgx_jax.experiments.estimate import estimate_groups
 from pgx_jax.experiments.progress import Progress
 from pgx_jax.experiments.render import render_strips
+from pgx_jax.experiments.report.markup import metric_digits
 from pgx_jax.experiments.report.page import render_page
 from pgx_jax.experiments.stages import StageRunner
 from pgx_jax.experiments.store import check_output_folder, write_atomically
@@ -248,12 +249,13 @@ def summary_lines(report: Report) -> list[str]:
         lines.append("one group: the methods differ in steps and chance, not in their groups")
     if report["scores"]:
         lines.append("mean ± standard error, over episodes (source) or over tasks (held-out):")
+    digits = metric_digits(report)
     for name, scores in report["scores"].items():
         source, test = scores["source"], scores["test"]
         lines.append(
-            f"{report['methods'][name]:<34} source {source['mean']:7.1f} ± "
-            f"{source['standard_error']:.1f}   held-out {test['mean']:7.1f} ± "
-            f"{test['standard_error']:.1f}   {report['total_env_steps'][name]:,} steps"
+            f"{report['methods'][name]:<34} source {source['mean']:7.{digits}f} ± "
+            f"{source['standard_error']:.{digits}f}   held-out {test['mean']:7.{digits}f} ± "
+            f"{test['standard_error']:.{digits}f}   {report['total_env_steps'][name]:,} steps"
         )
     return lines
 
