@@ -180,7 +180,7 @@ def test_gradients_that_are_not_finite():
 
 
 def test_batch_size_below_one():
-    with pytest.raises(ValueError, match="batch_size is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size is 0; it must be a whole number from 1"):
         gradient_features(*made("plain"), batch_size=0)
 
 

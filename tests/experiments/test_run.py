@@ -194,7 +194,7 @@ def test_planned_subsets_and_completed_affinity(first, tmp_path):
     )
     again, report = recomputed(tmp_path, config, grouping_only=True)
     assert again == {"subsets", "fits", "scores", "affinity", "grouping"}
-    assert report["num_subsets"] == 100
+    assert report["num_subsets"] == 20  # all there are
     assert set(report["selection"]) == {"1", "2", "3"}
     assert "of low rank, fitted to all scores" in (tmp_path / "report.html").read_text()
     additive, _ = recomputed(
