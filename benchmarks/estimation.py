@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import peak_mib, reset_peak, write_results
-from features import ACTIONS, OBSERVATIONS
+from features import ACTIONS, OBSERVATIONS, add_sizes
 from peers import (
     released_affinity,
     released_clustering,
@@ -59,11 +59,7 @@ OPTIONS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the results here")
-    parser.add_argument("--num-tasks", type=int, default=10)
-    parser.add_argument("--num-steps", type=int, default=2048)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--depth", type=int, default=4, help="linear layers")
-    parser.add_argument("--dim", type=int, default=400)
+    add_sizes(parser)
     parser.add_argument("--num-subsets", type=int, default=200)
     parser.add_argument("--subset-size", type=int, default=4)
     parser.add_argument("--l2", type=float, default=1e-2)

@@ -36,11 +36,7 @@ QUALITY_TRANSITIONS = 512
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the results here")
-    parser.add_argument("--num-tasks", type=int, default=10)
-    parser.add_argument("--num-steps", type=int, default=2048)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--depth", type=int, default=4, help="linear layers")
-    parser.add_argument("--dim", type=int, default=400)
+    add_sizes(parser)
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
@@ -109,6 +105,15 @@ def main() -> None:
                 "skipped": skipped,
             },
         )
+
+
+def add_sizes(parser: argparse.ArgumentParser, width: int = 256) -> None:
+    """Options for the sizes of the transitions, the policy and the features."""
+    parser.add_argument("--num-tasks", type=int, default=10)
+    parser.add_argument("--num-steps", type=int, default=2048)
+    parser.add_argument("--width", type=int, default=width)
+    parser.add_argument("--depth", type=int, default=4, help="linear layers")
+    parser.add_argument("--dim", type=int, default=400)
 
 
 def make_data(args: argparse.Namespace) -> pgx_jax.Transitions:

@@ -24,7 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
 
 import jax
 from common import peak_mib, write_results
-from features import ACTIONS, OBSERVATIONS, gemm_rate, make_data
+from features import ACTIONS, OBSERVATIONS, add_sizes, gemm_rate, make_data
 
 import pgx_jax
 from pgx_jax.networks.policies import GaussianPolicy, count_parameters
@@ -40,11 +40,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--add", action="store_true", help="keep other projections of the file")
     parser.add_argument("--projection", nargs="+", default=list(MAKERS), choices=MAKERS)
-    parser.add_argument("--num-tasks", type=int, default=10)
-    parser.add_argument("--num-steps", type=int, default=2048)
-    parser.add_argument("--width", type=int, default=2225)
-    parser.add_argument("--depth", type=int, default=4, help="linear layers")
-    parser.add_argument("--dim", type=int, default=400)
+    add_sizes(parser, width=2225)
     parser.add_argument("--limit-gib", type=float, default=4.0, help="fail above this")
     parser.add_argument("--here", action="store_true", help="in this process; one projection only")
     args = parser.parse_args()

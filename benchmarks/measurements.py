@@ -32,7 +32,7 @@ def seconds(value: float) -> str:
 
 def times(value: float) -> str:
     """A ratio."""
-    return f"{value:,.0f}x" if value >= 10 else f"{value:.1f}x"
+    return f"{value:,.0f}x" if value >= 10 else f"{value:.{1 if value >= 1 else 2}f}x"
 
 
 def percent(value: float) -> str:

@@ -94,8 +94,9 @@ def group_tasks(
         dim: d.
         projection: "gaussian" (the paper's), "tensor_sketch" (as exact and many times faster
             where the policy is made of linear layers) or "rademacher" (random signs).
-        num_subsets: m; None takes 2 n², at least 100, up to 20 tasks; beyond, a design that
-            holds every task about 32 times: 224 subsets for 50 tasks, 1056 for 1000.
+        num_subsets: m; None takes 2 n², at least 100, up to 20 tasks (all subsets where there
+            are fewer); beyond, a design that holds every task about 32 times: 224 subsets for
+            50 tasks, 1056 for 1000.
         subset_size: tasks in a subset; None takes 4 up to 20 tasks, or fewer where n < 8, and
             about √n beyond.
         affinity: how scores become an affinity: "additive" effects (the default up to 20 tasks),
@@ -103,7 +104,7 @@ def group_tasks(
             "pair" and "subset" of ``task_affinity``. ``plan_subsets`` has the reasons.
         l2: ridge penalty, for features of unit mean square norm.
         max_groups: largest k that the automatic choice considers.
-        batch_size: transitions whose gradients are held at a time.
+        batch_size: transitions that pass through the policy at a time.
         rollout_batch_size: subsets that ``rollout`` is vmapped over at a time; None never vmaps.
         mesh: devices for features and fits, as ``gradient_features`` and ``fit_subsets`` take it.
 
@@ -187,7 +188,8 @@ def group_tasks(
         key=rollout_key,
         batch_size=rollout_batch_size,
     )
-    if num_groups is None or 1 < num_groups < num_tasks:
+    # Without a number of groups such scores give one group.
+    if num_groups is not None and 1 < num_groups < num_tasks:
         _check_informative(scores, subsets)
     found = estimate_affinity(scores, subsets, plan.affinity)
     grouping = cluster_tasks(

@@ -1,5 +1,6 @@
 """The stages from meta-training to groups."""
 
+from functools import cache
 from typing import Any
 
 import jax
@@ -160,6 +161,7 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
 def _group(runner: StageRunner, config: RunConfig, values: np.ndarray, drawn: Array) -> Stage:
     """Affinity and clustering."""
 
+    @cache
     def estimate() -> EstimatedAffinity:
         return estimate_affinity(jnp.asarray(values), drawn, config.affinity)
 

@@ -16,6 +16,8 @@ CONFIGS = [
 TASKS = np.array([0, 1, 1, 0])
 SEEDS = np.array([3, 4, 5, 6])
 ACTIONS = np.random.default_rng(0).integers(0, 2, (40, len(TASKS)))
+# A pool's threads and memory are C++'s own, which only the system can count.
+reads_proc = pytest.mark.skipif(not os.path.exists("/proc/self"), reason="there is no /proc")
 pytestmark = pytest.mark.filterwarnings("ignore:.*precision lowered.*")
 
 
@@ -102,7 +104,7 @@ def threads():
     return len(os.listdir("/proc/self/task"))
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="counts threads by /proc")
+@reads_proc
 def test_close_ends_the_threads():
     before = threads()
     batch, *_ = play()
@@ -120,7 +122,7 @@ def resident_mib():
     return int(line.split()[1]) / 1024
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads memory from /proc")
+@reads_proc
 def test_close_gives_the_memory_of_large_simulators_back():
     names = ("Reach", "Push", "DoorOpen", "DrawerClose")
     batch = EnvPoolBatch(np.arange(4).repeat(4), [(f"MetaWorld/{name}-v3", {}) for name in names])

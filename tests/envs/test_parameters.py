@@ -2,6 +2,7 @@
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from pgx_jax.envs.parameters import (
 )
 from pgx_jax.envs.ranges import as_range, sample_tasks
 
+WRONG_SCALE: Any = "lin"
 PARAMETERS = {
     "gravity": Parameter(9.8, float),
     "length": Parameter(0.5, float),
@@ -120,7 +122,7 @@ class TestSyntax:
             ((2, 1), "low 2 is above high 1"),
             ([], "lacks a value"),
             (Range(2, 1), "low 2 is above high 1"),
-            (Range(1, 2, "lin"), 'unknown scale "lin"'),  # type: ignore[arg-type]
+            (Range(1, 2, WRONG_SCALE), 'unknown scale "lin"'),
             (Range(0, 2, "log"), "positive bounds"),
         ],
     )

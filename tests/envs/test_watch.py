@@ -70,7 +70,6 @@ print(TimedWorker().call(work, limit=3.0)[0], flush=True)
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no such signal on this system")
 def test_a_pause_of_the_process_does_not_count():
     with subprocess.Popen([sys.executable, "-c", SLOW_CALL], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +76,28 @@ def test_folder_below_a_file_cannot_be_written(tmp_path):
         check_output_folder(tmp_path / "file" / "runs")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_without_permission_cannot_be_written(tmp_path):
-    tmp_path.chmod(0o500)
+@pytest.fixture
+def nobody():
+    """Root, who may write anywhere, is no one in particular for a while."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield
+    if root:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def read_only_folder():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        yield Path(folder)
+
+
+def test_folder_without_permission_cannot_be_written(read_only_folder, nobody):
+    assert list(read_only_folder.iterdir()) == []  # it can be reached and read
     with pytest.raises(ArtifactError, match="cannot write to the output folder"):
-        check_output_folder(tmp_path)
+        check_output_folder(read_only_folder)
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_partial_one(tmp_path, monkeypatch):
