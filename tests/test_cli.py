@@ -243,9 +243,15 @@ def test_drawing_under_the_program_opens_no_sound_device(environment, ranges):
 @pytest.mark.slow
 def test_the_program_runs_in_a_process_of_its_own(tmp_path):
     command = [sys.executable, "-c", "from pgx_jax.cli import main; main()"]
-    options = ["run", "cartpole", "--preset", "smoke", "--num-groups", "2", "--out"]
+    # The sizes of tests/experiments/test_run.py, whose compiled programs are then there already.
+    sizes = {"num-tasks": 6, "subset-size": 3, "num-groups": 3, "num-test-tasks": 4}
+    sizes |= {"num-subsets": 12, "meta-steps": 8_000, "group-steps": 4_000}
+    options = [part for name, size in sizes.items() for part in (f"--{name}", str(size))]
     done = subprocess.run(
-        [*command, *options, str(tmp_path)], capture_output=True, text=True, check=False
+        [*command, "run", "cartpole-planted", "--preset", "smoke", *options, "--out", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""

@@ -22,7 +22,6 @@ CONFIG = dataclasses.replace(
     num_subsets=12,
     meta_steps=8_000,
     group_steps=4_000,
-    hidden_sizes=(8, 8, 8),
 )
 ESTIMATION = ["subsets", "meta", "transitions", "features", "fits", "scores", "affinity"]
 COMPARISON = [f"{step}/{method.name}" for method in METHODS for step in ("train", "evaluate")]
