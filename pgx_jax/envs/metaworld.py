@@ -177,6 +177,9 @@ def metaworld_family(
         resets_in_step=False,
         # One step in 501 makes all environments anew.
         time_limit=600.0,
+        # A simulator takes some 25 MB, and 200 score a batch of subsets: those of one rollout and
+        # of another beside it are enough.
+        max_batches=2,
     )
     return TaskFamily(
         name=name,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgx_jax.envs.host import HostTasks
+from pgx_jax.envs.host import HostEnvironmentError, HostTasks
 from pgx_jax.envs.host_calls import HostStep
 from pgx_jax.envs.metaworld import (
     ACTION_SIZE,
@@ -333,6 +333,21 @@ class TestReproducibility:
         jax.tree.map(np.testing.assert_array_equal, again, once)
         other, _ = walk(family, family.train_tasks, actions[:1], keys_of(2, 3))
         assert not np.array_equal(other, once[0])
+        family.close()
+
+    def test_two_task_lists_are_kept(self):
+        """Simulators are large: those of one rollout and of another beside it."""
+        family = metaworld_mt10(3, 2, backend=needs("envpool"))
+        step, keys, tasks = jax.jit(family.environment.step), keys_of(0, 1), family.train_tasks
+        rows = [jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], tasks) for row in range(3)]
+        action = jnp.asarray(random_actions(1, 1)[0])
+        states = [family.environment.reset(keys, row)[0] for row in rows]
+        for row in (1, 2):
+            jax.block_until_ready(step(keys, states[row], action, rows[row]))
+            family.environment.check()
+        jax.block_until_ready(step(keys, states[0], action, rows[0]))
+        with pytest.raises(HostEnvironmentError, match="after too many other resets"):
+            family.environment.check()
         family.close()
 
     def test_an_environment_depends_on_its_own_key_alone(self, backend):
