@@ -177,6 +177,7 @@ _METAWORLD_50: Presets = {
         "num_subsets": 150,
         "affinity": "completed",
         "score_episodes": 1,
+        "group_steps": 500_000,
         "eval_episodes": 4,
     },
 }
