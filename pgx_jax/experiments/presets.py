@@ -171,7 +171,8 @@ _METAWORLD_50: Presets = {
     },
     "default": {
         **_METAWORLD["default"],
-        "ppo": dataclasses.replace(_METAWORLD_PPO, num_envs=50, num_steps=200),
+        # At 1e-4 the clone's success falls from .96 to .64 in meta-training, at 2e-5 to .84.
+        "ppo": dataclasses.replace(_METAWORLD_PPO, num_envs=50, num_steps=200, learning_rate=2e-5),
         "num_tasks": 50,
         "subset_size": 8,
         "num_subsets": 150,
