@@ -1,17 +1,22 @@
 """All subset fits at once against what a user would run instead, in one process.
 
 Run: python benchmarks/subset_fits.py --json benchmarks/results/subset_fits.json
+(--add keeps the peers that the file has and this run has not)
 """
 
 import argparse
+import json
 import os
+import shlex
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+# The best for all: with two threads scikit-learn's lbfgs takes five times as long on two cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +24,13 @@ import numpy as np
 from common import peak_mib, reset_peak, write_results
 
 import pgx_jax
+
+OURS = "pgx_jax.fit_subsets"
+PEERS = {
+    "lbfgs": "scikit-learn lbfgs, one subset at a time",
+    "liblinear": "scikit-learn liblinear, one subset at a time",
+    "jaxopt": "jaxopt LBFGS, vmapped",
+}
 
 
 def main() -> None:
@@ -31,7 +43,12 @@ def main() -> None:
     parser.add_argument("--subset-size", type=int, default=4)
     parser.add_argument("--l2", type=float, default=1e-2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--add", action="store_true", help="keep the file's other peers")
     args = parser.parse_args()
+    rows: dict[str, dict] = {}
+    if args.add and args.json and args.json.exists():
+        rows = json.loads(args.json.read_text())["rows"]
 
     features, advantage, subsets = make_data(args)
     jax.block_until_ready((features, advantage, subsets))
@@ -43,18 +60,13 @@ def main() -> None:
         ),
         args.repeats,
     )
-    peaks = {"pgx_jax.fit_subsets": peak_mib()}
+    peaks = {OURS: peak_mib()}
     data = [np.asarray(part) for part in (features, advantage, subsets)]
+    # What takes minutes runs once.
     peers = {
-        "scikit-learn lbfgs, one subset at a time": (
-            lambda: scikit_learn(*data, l2=args.l2, solver="lbfgs"),
-            1,
-        ),
-        "scikit-learn liblinear, one subset at a time": (
-            lambda: scikit_learn(*data, l2=args.l2, solver="liblinear"),
-            1,
-        ),
-        "jaxopt LBFGS, vmapped": (
+        "lbfgs": (lambda: scikit_learn(*data, l2=args.l2, solver="lbfgs"), args.repeats),
+        "liblinear": (lambda: scikit_learn(*data, l2=args.l2, solver="liblinear"), 1),
+        "jaxopt": (
             lambda: (
                 jax.block_until_ready(
                     pgx_jax.fit_subsets(
@@ -66,19 +78,23 @@ def main() -> None:
         ),
     }
     best = objective(*data, np.asarray(ours.coef), args.l2)
-    rows = {"pgx_jax.fit_subsets": {"seconds": ours_seconds, "ratio": 1.0}}
-    results = {"pgx_jax.fit_subsets": best}
-    for name, (function, repeats) in peers.items():
+    new = {OURS: {"seconds": ours_seconds, "ratio": 1.0, "repeats": args.repeats}}
+    results = {OURS: best}
+    for peer in args.peers:
+        name, (function, repeats) = PEERS[peer], peers[peer]
         reset_peak()
-        seconds, coef = timed(function, repeats, warm_up="jaxopt" in name)
+        seconds, coef = timed(function, repeats, warm_up=peer != "liblinear")
         peaks[name] = peak_mib()
         results[name] = objective(*data, np.asarray(coef), args.l2)
-        rows[name] = {"seconds": seconds, "ratio": seconds / ours_seconds}
+        new[name] = {"seconds": seconds, "ratio": seconds / ours_seconds, "repeats": repeats}
         best = np.minimum(best, results[name])
-    for name, row in rows.items():
+    command = shlex.join(["python", *sys.argv])
+    for name, row in new.items():
         row["peak_mib"] = peaks[name]
         row["largest_relative_gap"] = float(((results[name] - best) / best).max())
+        row["command"] = command
         print(f"{name:<46} {row['seconds']:8.2f} s  x{row['ratio']:.1f}", row)
+    rows = {name: (rows | new)[name] for name in (OURS, *PEERS.values()) if name in rows | new}
     work = flops(args, data[2], int(ours.steps))
     share = work / 1e9 / gemm / ours_seconds
     print(f"GEMM {gemm:.0f} GFLOP/s, steps {int(ours.steps)}, {work / 1e9:.0f} GFLOP: {share:.0%}")
@@ -86,8 +102,8 @@ def main() -> None:
         write_results(
             args.json,
             {
-                "what": "seconds for all subset fits, factorisation included; median after a "
-                "warm-up for ours, one run for the peers",
+                "what": "seconds for all subset fits, factorisation included: median of the "
+                "repeats, after a warm-up; ratio to ours in the run of the command",
                 "size": vars(args) | {"json": str(args.json)},
                 "held_before_mib": held,
                 "gemm_gflops": gemm,

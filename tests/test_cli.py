@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -238,23 +237,3 @@ def test_drawing_under_the_program_opens_no_sound_device(environment, ranges):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "2"
     assert not [line for line in done.stderr.splitlines() if "ALSA" in line or "XDG" in line]
-
-
-@pytest.mark.slow
-def test_the_program_runs_in_a_process_of_its_own(tmp_path):
-    command = [sys.executable, "-c", "from pgx_jax.cli import main; main()"]
-    # The sizes of tests/experiments/test_run.py, whose compiled programs are then there already.
-    sizes = {"num-tasks": 6, "subset-size": 3, "num-groups": 3, "num-test-tasks": 4}
-    sizes |= {"num-subsets": 12, "meta-steps": 8_000, "group-steps": 4_000}
-    options = [part for name, size in sizes.items() for part in (f"--{name}", str(size))]
-    done = subprocess.run(
-        [*command, "run", "cartpole-planted", "--preset", "smoke", *options, "--out", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
-    assert "group 2 of " in done.stderr
-    for name in ("report.json", "report.html", "metrics.jsonl"):
-        assert (Path(tmp_path) / name).stat().st_size > 0

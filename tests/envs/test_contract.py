@@ -9,6 +9,7 @@ import pytest
 
 from pgx_jax.envs.base import Box, TimeStep
 from pgx_jax.envs.families import FAMILIES, make_family
+from pgx_jax.rl.loops import runs_in_python
 
 NUM_TASKS, NUM_TEST_TASKS = 5, 4
 
@@ -40,13 +41,25 @@ def family_of(name, **options):
         pytest.skip(str(error))
 
 
-@partial(jax.jit, static_argnums=0)
+def as_rollouts_do(method, environment, *arguments):
+    """Compiled, but where the environment asks for Python loops around programs of its own."""
+    run = method if runs_in_python(environment) else jax.jit(method, static_argnums=0)
+    return run(environment, *arguments)
+
+
 def reset(environment, keys, tasks):
+    return as_rollouts_do(plain_reset, environment, keys, tasks)
+
+
+def step(environment, keys, state, action, tasks):
+    return as_rollouts_do(plain_step, environment, keys, state, action, tasks)
+
+
+def plain_reset(environment, keys, tasks):
     return environment.reset(keys, tasks)
 
 
-@partial(jax.jit, static_argnums=0)
-def step(environment, keys, state, action, tasks):
+def plain_step(environment, keys, state, action, tasks):
     return environment.step(keys, state, action, tasks)
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -231,3 +233,25 @@ def test_a_killed_stage_loses_nothing_that_was_finished(first, tmp_path, monkeyp
             run_experiment(CONFIG, tmp_path, grouping_only=True)
     again, _ = recomputed(tmp_path, CONFIG, grouping_only=True)
     assert again == {"grouping"}
+
+
+@pytest.mark.slow
+def test_the_program_runs_in_a_process_of_its_own(tmp_path):
+    sizes = ("num_tasks", "subset_size", "num_groups", "num_test_tasks", "num_subsets")
+    options = [
+        part
+        for name in (*sizes, "meta_steps", "group_steps")
+        for part in (f"--{name.replace('_', '-')}", str(getattr(CONFIG, name)))
+    ]
+    program = [sys.executable, "-c", "from pgx_jax.cli import main; main()"]
+    done = subprocess.run(
+        [*program, "run", CONFIG.environment, "--preset", "smoke", *options, "--out", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "group 2 of " in done.stderr
+    for name in ("report.json", "report.html", "metrics.jsonl"):
+        assert (tmp_path / name).stat().st_size > 0
