@@ -28,7 +28,7 @@ from pgx_jax.envs.metaworld import (
 )
 
 BACKENDS = ("envpool", "metaworld")
-GOALS = 5  # a task, where experts are compared
+GOALS = 10  # a task, where experts are compared
 
 
 @pytest.fixture(params=BACKENDS)
@@ -489,7 +489,7 @@ class TestExperts:
         family.close()
         gap = (reached - expected).reshape(GOALS, 10).mean(axis=0)
         assert expected.reshape(GOALS, 10).mean(axis=0).min() > 0.5
-        assert abs(gap).max() < 0.1  # here: on no goal, or on as many one way as the other
+        assert abs(gap).max() < 0.1 + 1e-6
 
     @pytest.mark.slow
     def test_a_clone_of_them_masters_mt10(self):
