@@ -61,6 +61,7 @@ def test_known_groups_are_found(problem, kind, num_groups):
     assert bool(result.fits.converged.all())
 
 
+@pytest.mark.slow
 def test_defaults_need_no_setting(problem):
     params, transitions = problem
     result = pgx_jax.group_tasks(log_prob, params, transitions, key=jax.random.key(2))
@@ -136,6 +137,7 @@ def many_tasks(num_tasks, num_groups, num_steps):
     return params, pgx_jax.Transitions(observation, action, advantage), groups
 
 
+@pytest.mark.slow
 def test_many_tasks_take_few_subsets_and_a_completed_affinity():
     params, transitions, groups = many_tasks(24, 3, 128)
     result = pgx_jax.group_tasks(
@@ -175,6 +177,7 @@ def test_one_task_is_one_group(problem):
     np.testing.assert_array_equal(found.grouping.labels, [0])
 
 
+@pytest.mark.slow
 def test_the_affinity_can_be_asked_for(problem):
     params, transitions = problem
     options = {"num_groups": 2, "key": jax.random.key(1), "dim": 16, "num_subsets": 30}

@@ -252,6 +252,7 @@ class TestGymnaxDynamics:
 SOME = {"MountainCarContinuous-v0", "PointRobot-misc", "FourRooms-misc", "DiscountingChain-bsuite"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -37,6 +37,7 @@ def finish(*processes):
     assert [process.returncode for process in processes] == [0] * len(processes), outputs
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives():
     finish(start())
 
