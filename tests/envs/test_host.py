@@ -224,7 +224,7 @@ class TestPythonLoops:
         wanted = walk_of(closing(tasks(COUNT)))
 
         def missing(*_, **__):
-            raise NotImplementedError("callbacks are not supported here")
+            raise jax.errors.JaxRuntimeError("UNIMPLEMENTED: host callbacks")
 
         monkeypatch.setattr(host_bridge, "io_callback", missing)
         host_bridge.supports_callbacks.cache_clear()
