@@ -24,7 +24,7 @@ from common import mean_interval, write_results
 from sklearn.metrics import adjusted_rand_score
 
 import pgx_jax
-from pgx_jax.estimation.coverings import schoenheim_bound
+from pgx_jax.estimation.designs.coverings import schoenheim_bound
 from pgx_jax.grouping import normalise_affinity, round_to_groups
 
 ESTIMATORS = ("pair", "additive", "completed")

@@ -26,7 +26,7 @@ import numpy as np
 from common import write_results
 
 import pgx_jax
-from pgx_jax.estimation.gradients import _dense_features, _sketched_features
+from pgx_jax.estimation.projections.features import _dense_features, _sketched_features
 from pgx_jax.networks.policies import GaussianPolicy, count_parameters
 
 OBSERVATIONS, ACTIONS = 39, 4

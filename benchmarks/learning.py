@@ -64,7 +64,7 @@ def highway() -> TaskFamily:
 
 def metaworld(name: str) -> Callable[[], TaskFamily]:
     def make() -> TaskFamily:
-        from pgx_jax.envs.metaworld import metaworld_family
+        from pgx_jax.envs.metaworld.families import metaworld_family
 
         return metaworld_family(name, [name], 1, 1)
 

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from common import write_results
 
-from pgx_jax.envs.metaworld import (
+from pgx_jax.envs.metaworld.experts import expert_actions, make_experts
+from pgx_jax.envs.metaworld.families import (
     EPISODE_STEPS,
     MT10,
     MT50,
@@ -27,8 +28,7 @@ from pgx_jax.envs.metaworld import (
     goal_table,
     metaworld_family,
 )
-from pgx_jax.envs.metaworld_experts import expert_actions, make_experts
-from pgx_jax.envs.metaworld_package import make_environment, set_goal
+from pgx_jax.envs.metaworld.package import make_environment, set_goal
 
 BACKENDS = ("envpool", "metaworld")
 REPLAY_STEPS, EARLY_STEPS, REPLAY_GOALS = 150, 20, 5

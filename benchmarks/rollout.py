@@ -74,7 +74,7 @@ def host_rows(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
     from pgx_jax.envs.base import Box
     from pgx_jax.envs.families import make_family
-    from pgx_jax.rl.ppo import share_environments
+    from pgx_jax.rl.algorithms.ppo import share_environments
     from pgx_jax.rl.rollout import make_policy, rollout, start_rollout, tasks_of
 
     family = make_family(HOST_FAMILIES[name], num_tasks=10, num_test_tasks=1)
@@ -160,7 +160,7 @@ def cartpole_rows(args: argparse.Namespace) -> dict[str, Any]:
 
     from pgx_jax.envs.cartpole import cartpole
     from pgx_jax.networks.policies import Critic
-    from pgx_jax.rl import ppo as ours
+    from pgx_jax.rl.algorithms import ppo as ours
     from pgx_jax.rl.rollout import make_policy
 
     def update_of(num_tasks: int) -> Callable[[], float]:
@@ -248,7 +248,7 @@ def bridge_rows(num_envs: int, repeats: int, num_steps: int = 500) -> dict[str, 
     from jax.experimental import io_callback
 
     from pgx_jax.envs.base import Discrete
-    from pgx_jax.envs.host import HostEnvironment, HostStep, HostTasks
+    from pgx_jax.envs.host.environment import HostEnvironment, HostStep, HostTasks
     from pgx_jax.rl.rollout import draw_action, make_policy, rollout, start_rollout
 
     size = 8

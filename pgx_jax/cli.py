@@ -132,7 +132,7 @@ def _run(command: Run) -> int:
         import rich  # noqa: F401
     except ImportError as error:
         return _fail(f'{error.name} is missing: pip install "pgx_jax[{entry.extra}]"')
-    from pgx_jax.envs.host import HostEnvironmentError
+    from pgx_jax.envs.host.environment import HostEnvironmentError
     from pgx_jax.experiments.config import make_config
     from pgx_jax.experiments.progress import Progress
     from pgx_jax.experiments.run import run_experiment

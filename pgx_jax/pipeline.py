@@ -12,7 +12,6 @@ from jax.sharding import Mesh
 
 from pgx_jax.estimation import (
     AffinityKind,
-    checks,
     estimate_affinity,
     fit_subsets,
     gradient_features,
@@ -20,9 +19,10 @@ from pgx_jax.estimation import (
     plan_subsets,
     score_subsets,
     standardise_advantage,
+    validation,
 )
-from pgx_jax.estimation.gradients import PROJECTIONS, Projection, ProjectionName
-from pgx_jax.estimation.scores import KINDS, Kind
+from pgx_jax.estimation.projections.features import PROJECTIONS, Projection, ProjectionName
+from pgx_jax.estimation.scores.scores import KINDS, Kind
 from pgx_jax.grouping import cluster_tasks
 from pgx_jax.types import Grouping, SubsetFits, Transitions
 
@@ -121,7 +121,7 @@ def group_tasks(
     Reference:
         PolicyGradEx (arXiv 2511.12779), algorithm 1.
     """
-    transitions = checks.as_transitions(transitions)
+    transitions = validation.as_transitions(transitions)
     num_tasks = transitions.advantage.shape[0]
     if num_groups is not None and not (
         isinstance(num_groups, int | np.integer) and 1 <= num_groups <= num_tasks
@@ -129,12 +129,12 @@ def group_tasks(
         raise ValueError(
             f"num_groups is {num_groups}; it must be a whole number from 1 to n = {num_tasks}"
         )
-    checks.check_key(key)
-    checks.check_log_prob(log_prob, params, transitions)
-    checks.check_batch_size(batch_size)
+    validation.check_key(key)
+    validation.check_log_prob(log_prob, params, transitions)
+    validation.check_batch_size(batch_size)
     if rollout_batch_size is not None:
-        checks.check_batch_size(rollout_batch_size, "rollout_batch_size")
-    checks.check_positive(l2=l2, **({} if rho is None else {"rho": rho}))
+        validation.check_batch_size(rollout_batch_size, "rollout_batch_size")
+    validation.check_positive(l2=l2, **({} if rho is None else {"rho": rho}))
     kind = kind or ("surrogate" if rollout is None else "rollout")
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
@@ -148,7 +148,7 @@ def group_tasks(
         num_tasks, subset_size=subset_size, num_subsets=num_subsets, affinity=affinity
     )
     if kind == "rollout" and rollout is not None:
-        checks.check_rollout(rollout, params, plan.subset_size, key)
+        validation.check_rollout(rollout, params, plan.subset_size, key)
     if num_tasks == 1:
         num_groups = 1
     if num_groups is None and math.comb(num_tasks, plan.subset_size) < 4:
@@ -207,7 +207,7 @@ def group_tasks(
 
 def _check_varied(advantage: Array) -> None:
     """Raise where standardising has left a task nothing."""
-    if checks.is_concrete(advantage):
+    if validation.is_concrete(advantage):
         constant = np.flatnonzero(~np.asarray(advantage != 0).any(axis=1))
         if constant.size:
             raise ValueError(
@@ -218,7 +218,7 @@ def _check_varied(advantage: Array) -> None:
 
 def _check_informative(scores: Array, subsets: Array) -> None:
     """Raise where no task's score depends on the subset."""
-    if checks.is_concrete(scores):
+    if validation.is_concrete(scores):
         least = np.where(subsets, scores, np.inf).min(axis=0)
         most = np.where(subsets, scores, -np.inf).max(axis=0)
         if (most - least <= 1e-7 * np.maximum(np.abs(most), np.abs(least))).all():
@@ -247,7 +247,7 @@ def split_transitions(
         ValueError: a task has fewer than two valid transitions (outside ``jit``).
     """
     valid = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
-    if checks.is_concrete(valid) and int(valid.sum(axis=1).min()) < 2:
+    if validation.is_concrete(valid) and int(valid.sum(axis=1).min()) < 2:
         raise ValueError(
             "a task has fewer than two valid transitions, so they cannot be split in halves to "
             "fit and to score on; collect more, or score by rollouts"

@@ -1,13 +1,13 @@
 """Task families by name."""
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.ranges import parse_ranges
+from pgx_jax.registry import unknown_name
 
 
 class FamilyEntry(NamedTuple):
@@ -56,28 +56,28 @@ FAMILIES: dict[str, FamilyEntry] = {
         ("envpool", "highway-env", "highway-env-async"),
     ),
     "metaworld-mt10": FamilyEntry(
-        "pgx_jax.envs.metaworld",
+        "pgx_jax.envs.metaworld.families",
         "metaworld_mt10",
         "metaworld",
         "Meta-World's ten MT10 tasks, 50 goals each; judged by success",
         ("envpool", "metaworld"),
     ),
     "metaworld-mt50": FamilyEntry(
-        "pgx_jax.envs.metaworld",
+        "pgx_jax.envs.metaworld.families",
         "metaworld_mt50",
         "metaworld",
         "Meta-World's fifty MT50 tasks, 50 goals each; judged by success",
         ("envpool", "metaworld"),
     ),
     "brax-halfcheetah": FamilyEntry(
-        "pgx_jax.envs.brax_families",
+        "pgx_jax.envs.brax.families",
         "brax_halfcheetah",
         "brax",
         "brax half-cheetah with varied physics and target speed",
         ("spring", "positional", "generalized", "mjx"),
     ),
     "brax-ant": FamilyEntry(
-        "pgx_jax.envs.brax_families",
+        "pgx_jax.envs.brax.families",
         "brax_ant",
         "brax",
         "brax ant with varied physics and target direction",
@@ -209,11 +209,3 @@ def _make(
 
     varied = load_task_file(task_file) if task_file else parse_ranges(ranges)
     return maker(own_name, varied, **options)
-
-
-def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
-    """Message for an unknown name, with the nearest known one."""
-    names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f'; did you mean "{nearest[0]}"?' if nearest else "."
-    return f'unknown {what} "{name}"{hint} Known: {", ".join(names)}'

@@ -7,7 +7,7 @@ import numpy as np
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.frames import record_frames
-from pgx_jax.envs.host import HostEnvironment, HostTasks
+from pgx_jax.envs.host.environment import HostEnvironment, HostTasks
 from pgx_jax.envs.parameters import Range, TaskFile, draw_tasks
 
 
@@ -48,8 +48,8 @@ def gymnasium_family(
             that varies, values that do not fit, no episode limit, or unsupported spaces.
         ImportError: gymnasium, or a package that the environment needs, is missing.
     """
-    from pgx_jax.envs.gymnasium_backend import GymnasiumBatch, vectorization_of
-    from pgx_jax.envs.gymnasium_maker import GymnasiumMaker, find_spec, gymnasium_parameters
+    from pgx_jax.envs.host.gymnasium_batch import GymnasiumBatch, vectorization_of
+    from pgx_jax.envs.host.gymnasium_maker import GymnasiumMaker, find_spec, gymnasium_parameters
 
     backend = backend or "gymnasium"
     vectorization = vectorization_of(backend)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pgx_jax.envs.base import Discrete, TaskFamily
 from pgx_jax.envs.frames import record_frames
-from pgx_jax.envs.host import HostBatch, HostEnvironment, HostTasks
+from pgx_jax.envs.host.environment import HostBatch, HostEnvironment, HostTasks
 
 RANGES = {
     "vehicles_density": (0.6, 1.2),
@@ -279,7 +279,7 @@ def _completed(task: dict[str, float]) -> dict[str, float]:
 
 
 def _envpool_batches(table: list[dict[str, float]]) -> Callable[[np.ndarray], HostBatch]:
-    from pgx_jax.envs.envpool_backend import EnvPoolBatch
+    from pgx_jax.envs.host.envpool_batch import EnvPoolBatch
 
     configs = [("HighwayFast-v0", envpool_config(task)) for task in table]
 
@@ -297,7 +297,7 @@ def _highway_env_batches(
     table: list[dict[str, float]], names: list[str], backend: str
 ) -> Callable[[np.ndarray], HostBatch]:
     _highway_env()
-    from pgx_jax.envs.gymnasium_backend import GymnasiumBatch
+    from pgx_jax.envs.host.gymnasium_batch import GymnasiumBatch
 
     def make_batch(tasks: np.ndarray) -> GymnasiumBatch:
         return GymnasiumBatch(

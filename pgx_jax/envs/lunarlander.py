@@ -8,7 +8,7 @@ import numpy as np
 
 from pgx_jax.envs.base import Discrete, TaskFamily
 from pgx_jax.envs.frames import record_frames
-from pgx_jax.envs.host import HostEnvironment, HostTasks
+from pgx_jax.envs.host.environment import HostEnvironment, HostTasks
 
 RANGES = {
     "gravity": (-11.5, -3.0),
@@ -93,7 +93,7 @@ def lunarlander_family(
             [0, 20], turbulence outside [0, 2] (Gymnasium's limits), or an engine not above 0.
         ImportError: gymnasium or Box2D is missing.
     """
-    from pgx_jax.envs.gymnasium_backend import GymnasiumBatch, vectorization_of
+    from pgx_jax.envs.host.gymnasium_batch import GymnasiumBatch, vectorization_of
 
     _classes()
     backend = backend or "gymnasium"

@@ -1,45 +1,45 @@
 """From transitions to a task-affinity matrix, in JAX alone."""
 
-from pgx_jax.estimation.affinity import standardise_scores, task_affinity
-from pgx_jax.estimation.completion import CompletedAffinity, completed_affinity
-from pgx_jax.estimation.coverings import schoenheim_bound
-from pgx_jax.estimation.dual import fit_subsets_exact
-from pgx_jax.estimation.gradients import (
-    gradient_features,
-    normalise_features,
-    standardise_advantage,
-)
-from pgx_jax.estimation.gram import gradient_gram, normalise_gram
-from pgx_jax.estimation.logistic import fit_subsets
-from pgx_jax.estimation.matrix_free import (
-    GradientSpan,
-    fit_subsets_matrix_free,
-    gradient_scale,
-    gradient_span,
-)
-from pgx_jax.estimation.path import fit_subset_path
-from pgx_jax.estimation.plan import (
+from pgx_jax.estimation.affinity.averages import standardise_scores, task_affinity
+from pgx_jax.estimation.affinity.completion import CompletedAffinity, completed_affinity
+from pgx_jax.estimation.designs.coverings import schoenheim_bound
+from pgx_jax.estimation.designs.subsets import balanced_subsets, random_subsets, subset_coverage
+from pgx_jax.estimation.designs.usual import (
     AffinityKind,
     EstimatedAffinity,
     SubsetPlan,
     estimate_affinity,
     plan_subsets,
 )
-from pgx_jax.estimation.projection import (
+from pgx_jax.estimation.fits.exact import fit_subsets_exact
+from pgx_jax.estimation.fits.logistic import fit_subsets
+from pgx_jax.estimation.fits.matrix_free import (
+    GradientSpan,
+    fit_subsets_matrix_free,
+    gradient_scale,
+    gradient_span,
+)
+from pgx_jax.estimation.fits.penalties import fit_subset_path
+from pgx_jax.estimation.gradients.gram import gradient_gram, normalise_gram
+from pgx_jax.estimation.projections.dense import (
     GaussianProjection,
     RademacherProjection,
     gaussian_projection,
     rademacher_projection,
 )
-from pgx_jax.estimation.scores import (
+from pgx_jax.estimation.projections.features import (
+    gradient_features,
+    normalise_features,
+    standardise_advantage,
+)
+from pgx_jax.estimation.projections.sketch import TensorSketch, tensor_sketch
+from pgx_jax.estimation.scores.scores import (
     perturbed_params,
     rollout_subsets,
     scatter_scores,
     score_margins,
     score_subsets,
 )
-from pgx_jax.estimation.sketch import TensorSketch, tensor_sketch
-from pgx_jax.estimation.subsets import balanced_subsets, random_subsets, subset_coverage
 
 __all__ = [
     "AffinityKind",

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pgx_jax.envs.families import check_family, unknown_name
-from pgx_jax.estimation.gradients import PROJECTIONS, ProjectionName
-from pgx_jax.estimation.plan import AFFINITIES, MOST_ADDITIVE, AffinityKind, plan_subsets
-from pgx_jax.estimation.scores import KINDS, Kind
-from pgx_jax.rl.ppo import PPOConfig
+from pgx_jax.estimation.designs.usual import AFFINITIES, MOST_ADDITIVE, AffinityKind, plan_subsets
+from pgx_jax.estimation.projections.features import PROJECTIONS, ProjectionName
+from pgx_jax.estimation.scores.scores import KINDS, Kind
+from pgx_jax.rl.algorithms.ppo import PPOConfig
 
 
 @dataclass(frozen=True)

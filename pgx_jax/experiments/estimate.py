@@ -21,7 +21,7 @@ from pgx_jax.estimation import (
     score_subsets,
     standardise_advantage,
 )
-from pgx_jax.estimation.gradients import PROJECTIONS, Projection
+from pgx_jax.estimation.projections.features import PROJECTIONS, Projection
 from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.stages import Outcome, Stage, StageRunner
@@ -29,8 +29,8 @@ from pgx_jax.experiments.start import prepare_start
 from pgx_jax.experiments.training import agent_tree, make_ppo, stage_key, train, tree_agent
 from pgx_jax.grouping import cluster_tasks
 from pgx_jax.pipeline import split_transitions
+from pgx_jax.rl.algorithms.ppo import PPO
 from pgx_jax.rl.evaluation import evaluate_many
-from pgx_jax.rl.ppo import PPO
 from pgx_jax.rl.transitions import collect_transitions
 from pgx_jax.types import SubsetFits, Transitions
 

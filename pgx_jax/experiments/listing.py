@@ -104,7 +104,7 @@ def _parameters_of(name: str, own_name: str) -> list[str]:
 
             parameters = gymnax_parameters(own_name)
         else:
-            from pgx_jax.envs.gymnasium_maker import find_spec, gymnasium_parameters
+            from pgx_jax.envs.host.gymnasium_maker import find_spec, gymnasium_parameters
 
             parameters, _ = gymnasium_parameters(find_spec(own_name))
     except ImportError as error:

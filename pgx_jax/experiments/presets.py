@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from pgx_jax.envs.families import FAMILIES, find_family
-from pgx_jax.rl.ppo import PPOConfig
+from pgx_jax.rl.algorithms.ppo import PPOConfig
 
 Presets = dict[str, dict[str, Any]]
 

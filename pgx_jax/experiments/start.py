@@ -13,8 +13,8 @@ from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.stages import Outcome, StageRunner
 from pgx_jax.experiments.training import stage_key
+from pgx_jax.rl.algorithms.ppo import PPO, Agent
 from pgx_jax.rl.cloning import clone
-from pgx_jax.rl.ppo import PPO, Agent
 
 
 class Start(NamedTuple):

@@ -13,8 +13,8 @@ from pgx_jax.experiments.config import RunConfig
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.store import Tree
 from pgx_jax.networks.policies import Critic, count_parameters
+from pgx_jax.rl.algorithms.ppo import PPO, Agent, share_environments
 from pgx_jax.rl.evaluation import evaluate
-from pgx_jax.rl.ppo import PPO, Agent, share_environments
 from pgx_jax.rl.rollout import make_policy
 
 

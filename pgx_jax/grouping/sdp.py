@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pgx_jax.grouping.first_order import dual_bound, solve_by_splitting
 from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
+from pgx_jax.grouping.splitting import dual_bound, solve_by_splitting
 
 CVXPY_SOLVERS = ("CLARABEL", "SCS")
 # The last is in ``first_order.py``.

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from pgx_jax.rl.algorithms.ppo import PPO, Agent
 from pgx_jax.rl.loops import raise_faults, runs_in_python
-from pgx_jax.rl.ppo import PPO, Agent
 from pgx_jax.rl.rollout import Trajectory, rollout, start_rollout, tasks_of
 from pgx_jax.types import Transitions
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgx_jax.envs import base
-from pgx_jax.envs.gymnasium_backend import GymnasiumBatch
-from pgx_jax.envs.host import HostEnvironment, HostTasks
+from pgx_jax.envs.host.environment import HostEnvironment, HostTasks
+from pgx_jax.envs.host.gymnasium_batch import GymnasiumBatch
 from tests.envs.host_probes import SIZE
 
 INFO_NAMES = ("success", "progress")

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("brax")
 
-from pgx_jax.envs import brax_adapter
-from pgx_jax.envs.brax_adapter import (
+from pgx_jax.envs.brax import adapter as brax_adapter
+from pgx_jax.envs.brax.adapter import (
     BACKENDS,
     CHUNK_SIZE,
     MAX_STEPS,
@@ -23,7 +23,7 @@ from pgx_jax.envs.brax_adapter import (
     BraxTasks,
     modified_system,
 )
-from pgx_jax.envs.brax_families import (
+from pgx_jax.envs.brax.families import (
     ANGLE_RANGE,
     RANGES,
     SPEED_RANGE,

@@ -9,7 +9,7 @@ import pytest
 
 envpool = pytest.importorskip("envpool")
 
-from pgx_jax.envs.envpool_backend import EnvPoolBatch  # noqa: E402
+from pgx_jax.envs.host.envpool_batch import EnvPoolBatch  # noqa: E402
 
 CONFIGS = [
     ("CartPole-v1", {"max_episode_steps": 7}),
@@ -120,7 +120,7 @@ def test_close_ends_the_threads():
 MANY_RESETS = """
 import numpy as np
 import psutil
-from pgx_jax.envs.envpool_backend import EnvPoolBatch
+from pgx_jax.envs.host.envpool_batch import EnvPoolBatch
 
 def resident_mib():
     return psutil.Process().memory_info().rss / 2**20

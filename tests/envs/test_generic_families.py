@@ -11,7 +11,7 @@ import pytest
 
 from pgx_jax.envs.base import Box, Discrete
 from pgx_jax.envs.cartpole import cartpole_tasks
-from pgx_jax.envs.host import HostEnvironmentError
+from pgx_jax.envs.host.environment import HostEnvironmentError
 from pgx_jax.envs.parameters import load_task_file, parse_ranges
 
 gymnax = pytest.importorskip("gymnax")
@@ -22,13 +22,13 @@ from gymnax.environments import environment as gymnax_base  # noqa: E402
 from gymnax.environments import spaces as gymnax_spaces  # noqa: E402
 
 from pgx_jax.envs.gymnasium_families import gymnasium_family  # noqa: E402
-from pgx_jax.envs.gymnasium_maker import (  # noqa: E402
+from pgx_jax.envs.gymnax_adapter import GymnaxEnvironment  # noqa: E402
+from pgx_jax.envs.gymnax_families import gymnax_family, gymnax_parameters  # noqa: E402
+from pgx_jax.envs.host.gymnasium_maker import (  # noqa: E402
     GymnasiumMaker,
     PlainEnvironment,
     find_spec,
 )
-from pgx_jax.envs.gymnax_adapter import GymnaxEnvironment  # noqa: E402
-from pgx_jax.envs.gymnax_families import gymnax_family, gymnax_parameters  # noqa: E402
 
 SMALL = {"num_tasks": 4, "num_test_tasks": 3}
 

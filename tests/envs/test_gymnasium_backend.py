@@ -15,13 +15,13 @@ import pytest
 gymnasium = pytest.importorskip("gymnasium")
 
 from pgx_jax.envs.base import Box, Discrete  # noqa: E402
-from pgx_jax.envs.gymnasium_backend import (  # noqa: E402
+from pgx_jax.envs.host.calls import EnvironmentFault  # noqa: E402
+from pgx_jax.envs.host.gymnasium_batch import (  # noqa: E402
     GymnasiumBatch,
     action_space_of,
     vectorization_of,
 )
-from pgx_jax.envs.host_calls import EnvironmentFault  # noqa: E402
-from pgx_jax.envs.processes import ProcessBatch  # noqa: E402
+from pgx_jax.envs.host.processes import ProcessBatch  # noqa: E402
 from tests.envs.host_probes import Imported, Task, play, tasks, with_fault  # noqa: E402
 
 SEEDS = np.array([11, 12, 13])
@@ -310,7 +310,7 @@ class TestProcesses:
 SCRIPT = """
     import gymnasium
     import numpy as np
-    from pgx_jax.envs.gymnasium_backend import GymnasiumBatch
+    from pgx_jax.envs.host.gymnasium_batch import GymnasiumBatch
 
     print("started")
 

@@ -21,7 +21,7 @@ from pgx_jax.envs.highway import (
     highway_family,
     highway_parameters,
 )
-from pgx_jax.envs.host import HostTasks
+from pgx_jax.envs.host.environment import HostTasks
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -188,7 +188,7 @@ class TestFamily:
     )
     def test_missing_package_is_named(self, name, extra, monkeypatch):
         monkeypatch.setitem(sys.modules, MODULES[name], None)
-        monkeypatch.delitem(sys.modules, "pgx_jax.envs.envpool_backend", raising=False)
+        monkeypatch.delitem(sys.modules, "pgx_jax.envs.host.envpool_batch", raising=False)
         with pytest.raises(ImportError, match=f'pip install "pgx_jax.{extra}."'):
             highway(2, 1, backend=name)
 

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("gymnasium")
 
-from pgx_jax.envs import host_bridge
 from pgx_jax.envs.base import Box
-from pgx_jax.envs.host import (
+from pgx_jax.envs.host import bridge as host_bridge
+from pgx_jax.envs.host.environment import (
     HostEnvironmentError,
     HostTasks,
     supports_callbacks,

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("gymnasium")
 
 from pgx_jax.envs.base import Discrete
-from pgx_jax.envs.host import HostEnvironment, HostEnvironmentError, HostStep
+from pgx_jax.envs.host.environment import HostEnvironment, HostEnvironmentError, HostStep
 from tests.envs.host_environments import (
     ACTIONS,
     COUNT,

@@ -12,7 +12,7 @@ from scipy import stats
 gymnasium = pytest.importorskip("gymnasium")
 pytest.importorskip("Box2D")
 
-from pgx_jax.envs.host import HostTasks  # noqa: E402
+from pgx_jax.envs.host.environment import HostTasks  # noqa: E402
 from pgx_jax.envs.lunarlander import (  # noqa: E402
     RANGES,
     LunarLanderMaker,

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgx_jax.envs.host import HostEnvironmentError, HostTasks
-from pgx_jax.envs.host_calls import HostStep
-from pgx_jax.envs.metaworld import (
+from pgx_jax.envs.host.calls import HostStep
+from pgx_jax.envs.host.environment import HostEnvironmentError, HostTasks
+from pgx_jax.envs.metaworld.families import (
     ACTION_SIZE,
     EPISODE_STEPS,
     GOALS_PER_TASK,
@@ -237,7 +237,7 @@ class TestFamilies:
     def test_names_the_command_for_a_missing_package(self, backend):
         code = (
             f"import sys; sys.modules['{backend}'] = None\n"
-            "from pgx_jax.envs.metaworld import metaworld_mt10\n"
+            "from pgx_jax.envs.metaworld.families import metaworld_mt10\n"
             f"try: metaworld_mt10(backend='{backend}')\n"
             "except ImportError as error: print(error)"
         )
@@ -255,7 +255,7 @@ class TestBackends:
 
     def test_goals_are_drawn_within_the_ranges_and_apart(self):
         needs("metaworld")
-        from pgx_jax.envs.metaworld_package import draw_goal
+        from pgx_jax.envs.metaworld.package import draw_goal
 
         low, high = np.array([-0.1, 0.6, 0.02]), np.array([0.1, 0.7, 0.03])
         drawn = np.array([draw_goal("window-open-v3", low, high, seed) for seed in range(2000)])
@@ -395,8 +395,8 @@ class TestReproducibility:
 @pytest.fixture(scope="module")
 def success_in_metaworld_itself():
     """Of its experts on ``GOALS`` goals a task of MT10, by a plain loop over the package."""
-    from pgx_jax.envs.metaworld_experts import expert_actions, make_experts
-    from pgx_jax.envs.metaworld_package import make_environment, set_goal
+    from pgx_jax.envs.metaworld.experts import expert_actions, make_experts
+    from pgx_jax.envs.metaworld.package import make_environment, set_goal
 
     needs("metaworld")
     rows = goal_table(MT10, 10 * GOALS, seed=0)[10:]
@@ -417,7 +417,7 @@ def success_in_metaworld_itself():
 
 class TestExperts:
     def test_succeed_through_the_adapter(self, backend):
-        from pgx_jax.envs.metaworld_experts import demonstrate
+        from pgx_jax.envs.metaworld.experts import demonstrate
 
         family = metaworld_family("two", ["drawer-close-v3", "reach-v3"], 2, 1, backend=backend)
         shown = demonstrate(family, jax.random.key(0), num_episodes=2, num_steps=100, noise=0.0)
@@ -431,7 +431,7 @@ class TestExperts:
         family.close()
 
     def test_rounds_are_different_episodes(self, monkeypatch):
-        from pgx_jax.envs import metaworld_experts
+        from pgx_jax.envs.metaworld import experts as metaworld_experts
 
         family = metaworld_family("two", MT10[:2], 2, 1, backend=needs("envpool"))
         monkeypatch.setattr(metaworld_experts, "_MAX_ENVS", 4)
@@ -450,7 +450,7 @@ class TestExperts:
 
     def test_labels_are_the_experts_own_without_the_noise(self):
         backend = needs("envpool")
-        from pgx_jax.envs.metaworld_experts import demonstrate, expert_actions, make_experts
+        from pgx_jax.envs.metaworld.experts import demonstrate, expert_actions, make_experts
 
         family = metaworld_family("one", ["reach-v3"], 1, 1, backend=backend)
         quiet, loud = (
@@ -472,7 +472,7 @@ class TestExperts:
         self, backend, success_in_metaworld_itself
     ):
         """On the same goals."""
-        from pgx_jax.envs.metaworld_experts import expert_actions, make_experts
+        from pgx_jax.envs.metaworld.experts import expert_actions, make_experts
 
         expected = success_in_metaworld_itself
         family = metaworld_mt10(num_test_tasks=10 * GOALS, backend=backend)
@@ -494,7 +494,7 @@ class TestExperts:
     @pytest.mark.slow
     def test_a_clone_of_them_masters_mt10(self):
         """The warm start: experts, cloning, greedy policy; 8 episodes a task."""
-        from pgx_jax.envs.metaworld_experts import demonstrate
+        from pgx_jax.envs.metaworld.experts import demonstrate
         from pgx_jax.rl.cloning import clone
         from pgx_jax.rl.evaluation import evaluate
         from pgx_jax.rl.rollout import make_policy
@@ -526,7 +526,7 @@ class TestExperts:
 class TestDrawing:
     def test_frames_of_an_episode(self):
         needs("metaworld")
-        from pgx_jax.envs.metaworld_frames import NUM_STEPS
+        from pgx_jax.envs.metaworld.frames import NUM_STEPS
 
         family = metaworld_mt10(2, 1, backend="metaworld")
         seen = []

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from pgx_jax.envs.watch import CancelledError, TimedOutError, TimedWorker
+from pgx_jax.envs.host.deadlines import CancelledError, TimedOutError, TimedWorker
 
 LIMIT = 10.0
 
@@ -58,7 +58,7 @@ def test_calls_run_in_one_other_thread(worker):
 
 SLOW_CALL = """
 import time
-from pgx_jax.envs.watch import TimedWorker
+from pgx_jax.envs.host.deadlines import TimedWorker
 
 def work():
     print("started", flush=True)

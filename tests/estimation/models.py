@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pgx_jax.estimation.factors import plan_factors
+from pgx_jax.estimation.gradients.factors import plan_factors
 
 ACTION = np.int32(1)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from pgx_jax.estimation import balanced_subsets, random_subsets, standardise_scores, task_affinity
-from pgx_jax.estimation.affinity import REDUCTIONS
+from pgx_jax.estimation.affinity.averages import REDUCTIONS
 from tests.estimation.precision import strict_x64
 
 NUM_TASKS, NUM_SUBSETS = 6, 40

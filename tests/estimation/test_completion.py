@@ -5,7 +5,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pgx_jax.estimation import balanced_subsets, completed_affinity, task_affinity
-from pgx_jax.estimation.completion import (
+from pgx_jax.estimation.affinity.completion import (
     SHARES,
     _Eigenvectors,
     _lipschitz,

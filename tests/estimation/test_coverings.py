@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgx_jax.estimation import schoenheim_bound
-from pgx_jax.estimation.coverings import as_membership, cover_pairs, fill
+from pgx_jax.estimation.designs.coverings import as_membership, cover_pairs, fill
 
 
 @settings(deadline=None, max_examples=40)

@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgx_jax.estimation import dense
-from pgx_jax.estimation.dense import dense_features
-from pgx_jax.estimation.factors import plan_factors
-from pgx_jax.estimation.projection import gaussian_projection
+from pgx_jax.estimation.gradients.factors import plan_factors
+from pgx_jax.estimation.projections import blockwise as dense
+from pgx_jax.estimation.projections.blockwise import dense_features
+from pgx_jax.estimation.projections.dense import gaussian_projection
 from tests.estimation.models import ACTION, MODELS, factored, normal
 from tests.estimation.policies import policy
 

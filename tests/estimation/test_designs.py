@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from pgx_jax.estimation.coverings import as_membership
-from pgx_jax.estimation.designs import (
+from pgx_jax.estimation.designs.constructions import (
     affine_lines,
     projective_lines,
     transversal_blocks,
     triple_system,
     truncate,
 )
+from pgx_jax.estimation.designs.coverings import as_membership
 
 
 def pair_counts(blocks, num_points):

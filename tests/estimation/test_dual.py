@@ -17,8 +17,8 @@ from pgx_jax.estimation import (
     score_margins,
     score_subsets,
 )
-from pgx_jax.estimation.dual import _fit_exact
-from pgx_jax.estimation.matrix_free import _fit_matrix_free
+from pgx_jax.estimation.fits.exact import _fit_exact
+from pgx_jax.estimation.fits.matrix_free import _fit_matrix_free
 from tests.estimation.data import KINDS, all_subsets, objectives, optimum, problem
 from tests.estimation.policies import NUM_TASKS, policy
 from tests.estimation.precision import strict_x64

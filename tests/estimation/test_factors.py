@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from pgx_jax.estimation.factors import outer_gradient, plan_factors
+from pgx_jax.estimation.gradients.factors import outer_gradient, plan_factors
 from tests.estimation.models import ACTION, MODELS, factored
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pgx_jax.estimation.finite_fields import finite_field, next_prime_power, prime_power
+from pgx_jax.estimation.designs.finite_fields import finite_field, next_prime_power, prime_power
 
 
 @pytest.mark.parametrize("order", [2, 3, 4, 5, 7, 8, 9, 16, 25, 27])

@@ -11,7 +11,7 @@ from pgx_jax.estimation import (
     normalise_features,
     standardise_advantage,
 )
-from pgx_jax.estimation.gradients import _dense_features
+from pgx_jax.estimation.projections.features import _dense_features
 from pgx_jax.types import Transitions
 from tests.estimation.policies import NUM_STEPS, NUM_TASKS, POLICIES, policy
 from tests.estimation.precision import strict_x64

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pgx_jax.estimation import gradient_gram, normalise_gram
-from pgx_jax.estimation.gram import _gradient_gram
+from pgx_jax.estimation.gradients.gram import _gradient_gram
 from pgx_jax.types import Transitions
 from tests.estimation.models import ACTION, MODELS, normal
 from tests.estimation.policies import policy

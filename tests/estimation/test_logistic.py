@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from pgx_jax.estimation import fit_subsets
-from pgx_jax.estimation.logistic import _fit_fixed_hessian
+from pgx_jax.estimation.fits.logistic import _fit_fixed_hessian
 from pgx_jax.types import SubsetFits
 from tests.estimation.data import (
     DIM,

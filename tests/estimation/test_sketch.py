@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgx_jax.estimation import gradient_features, tensor_sketch
-from pgx_jax.estimation.gradients import _sketched_features
+from pgx_jax.estimation.projections.features import _sketched_features
 from pgx_jax.types import Transitions
 from tests.estimation.models import factored, normal
 from tests.estimation.policies import NUM_STEPS, NUM_TASKS, POLICIES, policy

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from pgx_jax.estimation.plan import AFFINITIES
+from pgx_jax.estimation.designs.usual import AFFINITIES
 from pgx_jax.experiments.report import costs, curves, grouping, scores, style, trainings
 from pgx_jax.experiments.report.page import render_page
 

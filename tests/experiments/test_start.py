@@ -15,7 +15,7 @@ from pgx_jax.experiments.start import prepare_start
 from pgx_jax.experiments.store import check_output_folder
 from pgx_jax.experiments.training import make_ppo
 from pgx_jax.networks.policies import GaussianPolicy
-from pgx_jax.rl.ppo import PPO
+from pgx_jax.rl.algorithms.ppo import PPO
 
 EPISODES, STEPS = 3, 50
 WEIGHTS = np.array([[0.5, -0.3, 0.2, 0.1]], np.float32)

@@ -3,16 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgx_jax.grouping.first_order import (
+from pgx_jax.grouping.partitions import normalise_affinity, partition_matrix, partition_objective
+from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
+from pgx_jax.grouping.sdp import relaxation_bound, solve_relaxation
+from pgx_jax.grouping.splitting import (
     _project,
     dual_bound,
     eigenvalues_orthogonal_to_ones,
     partition_multipliers,
     solve_by_splitting,
 )
-from pgx_jax.grouping.partitions import normalise_affinity, partition_matrix, partition_objective
-from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
-from pgx_jax.grouping.sdp import relaxation_bound, solve_relaxation
 from tests.grouping.affinities import KINDS, make_affinity
 from tests.reference import partitions as reference
 

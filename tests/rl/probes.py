@@ -13,7 +13,7 @@ import numpy as np
 
 from pgx_jax.envs.base import Discrete, TimeStep
 from pgx_jax.networks.policies import CategoricalPolicy, Critic
-from pgx_jax.rl.ppo import PPO, Agent, PPOConfig
+from pgx_jax.rl.algorithms.ppo import PPO, Agent, PPOConfig
 
 STATES, ACTIONS = 4, 2
 ACTION_SPACE = Discrete(ACTIONS)

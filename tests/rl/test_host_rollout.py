@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("gymnasium")
 
-from pgx_jax.envs.host import HostEnvironmentError
+from pgx_jax.envs.host.environment import HostEnvironmentError
 from pgx_jax.estimation import gaussian_projection, gradient_features
 from pgx_jax.networks.policies import Critic
 from pgx_jax.rl import loops
+from pgx_jax.rl.algorithms.ppo import PPO, PPOConfig, share_environments
 from pgx_jax.rl.evaluation import evaluate, evaluate_many
-from pgx_jax.rl.ppo import PPO, PPOConfig, share_environments
 from pgx_jax.rl.rollout import make_policy, rollout, start_rollout, tasks_of
 from pgx_jax.rl.transitions import collect_transitions
 from tests.envs.host_environments import host_environment, host_tasks, left_running, seed_of

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgx_jax.rl.ppo import PPO, PPOConfig, share_environments
+from pgx_jax.rl.algorithms.ppo import PPO, PPOConfig, share_environments
 from tests.rl.probes import (
     ACTIONS,
     CHAIN,

@@ -7,7 +7,7 @@ import pytest
 
 from pgx_jax.envs.cartpole import cartpole
 from pgx_jax.networks.policies import CategoricalPolicy, Critic
-from pgx_jax.rl.ppo import PPO, PPOConfig
+from pgx_jax.rl.algorithms.ppo import PPO, PPOConfig
 from pgx_jax.rl.transitions import collect_transitions
 from tests.rl.probes import (
     CONFIG,

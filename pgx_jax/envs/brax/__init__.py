@@ -1,0 +1,1 @@
+"""brax environments."""

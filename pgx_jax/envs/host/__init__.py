@@ -1,0 +1,1 @@
+"""Environments outside JAX: the callback, its guards, and what runs behind it."""

@@ -1,0 +1,1 @@
+"""From scores of subsets to the affinity of pairs."""

@@ -1,0 +1,1 @@
+"""Which task subsets to fit."""

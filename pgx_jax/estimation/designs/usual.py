@@ -1,0 +1,144 @@
+"""Which subsets to fit, and how to make the affinity from their scores, for a number of tasks.
+
+Up to 20 tasks m = 2 n² subsets of 4 (the paper has O(n²)) or all that there are, and additive
+effects: every task is in 8 n subsets, enough for its n - 1 unknowns. For 1000 tasks that would be
+two million fits.
+
+Beyond 20 tasks the affinity is taken to have low rank, as groups give it, and is completed from
+few subsets. These hold every pair equally often, or nearly. Subsets that hold every pair exactly
+once are at least n in number (de Bruijn and Erdős, 1948), and n will do at a size of √n. Every
+task is to be in about 32 subsets: m is then about 30 to 65 times √n up to 1000 tasks, and about
+n beyond. In ``benchmarks/designs.py`` (50 tasks, 5 groups, as much noise as signal) 24 subsets a
+task give the planted groups in ten of ten draws, and in nine of ten where tasks differ within
+groups too.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from pgx_jax.estimation.affinity.averages import task_affinity
+from pgx_jax.estimation.affinity.completion import completed_affinity
+from pgx_jax.estimation.designs.subsets import balanced_subsets
+from pgx_jax.estimation.validation import check_subset_size
+
+AffinityKind = Literal["additive", "completed", "pair", "subset"]
+AFFINITIES: tuple[AffinityKind, ...] = get_args(AffinityKind)
+
+# Above this the affinity is completed.
+MOST_ADDITIVE = 20
+USUAL_SIZE = 4
+FEWEST_SUBSETS = 100
+SUBSETS_PER_TASK = 32
+
+
+class SubsetPlan(NamedTuple):
+    """Which subsets to draw and how to make the affinity.
+
+    Attributes:
+        num_tasks: n.
+        subset_size: tasks in a subset.
+        num_subsets: m; None takes as few as hold every pair ``min_pair_count`` times.
+        min_pair_count: least number of subsets that hold any given pair.
+        size_tolerance: by how much sizes may differ from ``subset_size``.
+        affinity: one of ``AFFINITIES``.
+    """
+
+    num_tasks: int
+    subset_size: int
+    num_subsets: int | None
+    min_pair_count: int
+    size_tolerance: int
+    affinity: AffinityKind
+
+    def draw(self, key: Array) -> Array:
+        """The subsets, bool[m, n], by ``balanced_subsets``, which see for what it raises."""
+        return balanced_subsets(
+            key,
+            self.num_tasks,
+            self.subset_size,
+            min_pair_count=self.min_pair_count,
+            num_subsets=self.num_subsets,
+            size_tolerance=self.size_tolerance,
+        )
+
+
+def plan_subsets(
+    num_tasks: int,
+    *,
+    subset_size: int | None = None,
+    num_subsets: int | None = None,
+    affinity: AffinityKind | None = None,
+) -> SubsetPlan:
+    """Subsets and affinity that suit a number of tasks; see the top of this file for reasons.
+
+    Args:
+        num_tasks: n ≥ 1.
+        subset_size: tasks in a subset; None takes 4 up to 20 tasks (fewer where n < 8), and
+            about √n beyond.
+        num_subsets: m; None takes 2 n², at least 100, up to 20 tasks (all subsets where there
+            are fewer), and beyond as few as hold every task about 32 times and all pairs nearly
+            equally often.
+        affinity: one of ``AFFINITIES``; None takes "additive" up to 20 tasks and "completed"
+            beyond.
+
+    Returns:
+        ``SubsetPlan``.
+
+    Raises:
+        ValueError: a size outside 1..n, or an unknown affinity.
+    """
+    if affinity is not None and affinity not in AFFINITIES:
+        raise ValueError(f"affinity is {affinity!r}; it must be one of {', '.join(AFFINITIES)}")
+    small = num_tasks <= MOST_ADDITIVE
+    size, tolerance = subset_size, 0
+    if size is None and small:
+        size = min(USUAL_SIZE, max(2, num_tasks // 2), num_tasks)
+    elif size is None:
+        size, tolerance = round(math.sqrt(num_tasks)), 1
+    check_subset_size(num_tasks, size)
+    pair_count = 1
+    if num_subsets is None and small:
+        num_subsets = min(max(2 * num_tasks**2, FEWEST_SUBSETS), math.comb(num_tasks, size))
+    elif num_subsets is None:
+        # A task has n - 1 partners and meets s - 1 of them in a subset.
+        pair_count = max(1, math.ceil(SUBSETS_PER_TASK * (size - 1) / (num_tasks - 1)))
+    kind: AffinityKind = affinity or ("additive" if small else "completed")
+    return SubsetPlan(num_tasks, size, num_subsets, pair_count, tolerance, kind)
+
+
+class EstimatedAffinity(NamedTuple):
+    """An affinity and how to make it again.
+
+    Attributes:
+        affinity: float[n, n].
+        refit: makes it from a part of the subsets, as ``cluster_tasks`` takes it; None where
+            that function's own way will do.
+    """
+
+    affinity: Array
+    refit: Callable[[np.ndarray, np.ndarray], np.ndarray] | None
+
+
+def estimate_affinity(scores: Array, subsets: Array, kind: AffinityKind) -> EstimatedAffinity:
+    """The affinity by one of ``AFFINITIES``.
+
+    Args:
+        scores: float[m, n], f_i(S).
+        subsets: bool[m, n].
+        kind: "completed" for ``completed_affinity``, or the reduction of ``task_affinity``.
+
+    Returns:
+        ``EstimatedAffinity``.
+
+    Raises:
+        ValueError: what these two raise.
+    """
+    if kind == "completed":
+        found = completed_affinity(scores, subsets)
+        return EstimatedAffinity(jnp.asarray(found.affinity, scores.dtype), found.refit)
+    return EstimatedAffinity(task_affinity(scores, subsets, reduce=kind), None)

@@ -1,0 +1,1 @@
+"""Weighted logistic regressions of all task subsets."""

@@ -1,0 +1,1 @@
+"""Per-transition policy gradients: factors of linear layers, inner products."""

@@ -1,0 +1,1 @@
+"""Random projections of gradients, and the features they make."""

@@ -1,0 +1,1 @@
+"""How well an adapted policy serves each task."""
