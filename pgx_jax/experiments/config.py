@@ -1,121 +1,54 @@
-"""What a run is: one frozen, checked configuration."""
+"""Presets, overrides and checks: from names to one checked configuration."""
 
 import dataclasses
-import hashlib
 import math
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from pgx_jax.envs.families import check_family, unknown_name
-from pgx_jax.estimation.designs.usual import AFFINITIES, MOST_ADDITIVE, AffinityKind, plan_subsets
-from pgx_jax.estimation.projections.features import PROJECTIONS, ProjectionName
-from pgx_jax.estimation.scores.scores import KINDS, Kind
-from pgx_jax.rl.algorithms.ppo import PPOConfig
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Every setting of a run; equal configurations on one machine give equal results.
-
-    Attributes:
-        environment: task family, a key of ``FAMILIES``, ``gymnax:NAME`` or ``gymnasium:ID``.
-        preset: name of the preset that the rest started from.
-        seed: of training, transitions, projection, subsets and evaluation.
-        task_seed: of the tasks; the published families have 0.
-        backend: what runs the environments; None takes the family's default.
-        ranges: what varies in a generic family, such as ("gravity=5:20",).
-        task_file: Python file that says so instead.
-        warm_start: "experts" starts every policy that is not made from another one by cloning
-            the family's scripted experts; "none" starts from random parameters.
-        demonstrations: expert episodes a task, for that.
-        clone_steps: gradient steps of cloning.
-        num_tasks: n, source tasks.
-        num_test_tasks: held-out tasks.
-        hidden_sizes: outputs of all linear layers but the last; three make a 4-layer network.
-        ppo: settings of PPO.
-        meta_steps: environment steps of meta-training.
-        num_steps: T, transitions per task for the features.
-        dim: d, projection dimension.
-        projection: "gaussian", "tensor_sketch" or "rademacher".
-        num_subsets: m; None takes what ``plan_subsets`` does.
-        subset_size: tasks in a subset.
-        l2: ridge penalty of the fits, for features of unit mean square norm.
-        score: policy evaluation algorithm, one of ``KINDS``.
-        rho: relative parameter distance |θ_S - θ*| / |θ*| of the adapted policies.
-        score_episodes: episodes per subset and member task, for rollout scores.
-        affinity: how scores become an affinity, one of ``AFFINITIES``.
-        num_groups: k; None chooses it on held-out subsets.
-        max_groups: largest k that the automatic choice considers.
-        group_steps: environment steps of group training, shared among groups by their tasks.
-        eval_episodes: episodes per source task in the final evaluation.
-        test_episodes: episodes per held-out task.
-        selection_episodes: episodes by which a held-out task picks one of k policies.
-    """
-
-    environment: str
-    preset: str = "default"
-    seed: int = 0
-    task_seed: int = 0
-    backend: str | None = None
-    ranges: tuple[str, ...] = ()
-    task_file: str | None = None
-    warm_start: str = "none"
-    demonstrations: int = 20
-    clone_steps: int = 5000
-    num_tasks: int = 10
-    num_test_tasks: int = 50
-    hidden_sizes: tuple[int, ...] = (64, 64, 64)
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-    meta_steps: int = 256_000
-    num_steps: int = 8192
-    dim: int = 400
-    projection: ProjectionName = "gaussian"
-    num_subsets: int | None = 200
-    subset_size: int = 4
-    l2: float = 1e-2
-    score: Kind = "rollout"
-    rho: float = 0.1
-    score_episodes: int = 16
-    affinity: AffinityKind = "additive"
-    num_groups: int | None = None
-    max_groups: int = 6
-    group_steps: int = 1_000_000
-    eval_episodes: int = 64
-    test_episodes: int = 16
-    selection_episodes: int = 4
-
+from pgx_jax.envs.families import check_family, presets_of
+from pgx_jax.estimation.affinity import AFFINITY_RULES, usual_affinity_rule
+from pgx_jax.estimation.designs import usual_design
+from pgx_jax.estimation.projections import PROJECTIONS
+from pgx_jax.estimation.scores import SCORES
+from pgx_jax.experiments.diagnostics import DIAGNOSTICS
+from pgx_jax.experiments.methods import METHODS
+from pgx_jax.experiments.settings import (
+    RunConfig,
+    TaskSettings,
+    TrainingSettings,
+    flat_settings,
+    setting_names,
+)
+from pgx_jax.networks import NETWORKS, Network
+from pgx_jax.pipeline import check_automatic
+from pgx_jax.registry import Registry, unknown_name
+from pgx_jax.rl.algorithms import ALGORITHMS
+from pgx_jax.settings import EstimationSettings
 
 WARM_STARTS = ("none", "experts")
+IDENTITIES = ("hidden", "one_hot")
 
+# Beyond this number of tasks another number of them asks for other subsets, too.
+MOST_LIKE_PRESETS = 20
+_DESIGN = ("num_subsets", "subset_size", "affinity")
 _COUNTS = (
-    "num_tasks",
-    "demonstrations",
-    "clone_steps",
-    "num_test_tasks",
-    "meta_steps",
-    "num_steps",
-    "dim",
-    "num_subsets",
-    "score_episodes",
-    "max_groups",
-    "group_steps",
-    "eval_episodes",
-    "test_episodes",
-    "selection_episodes",
+    *("num_tasks", "demonstrations", "clone_steps", "num_test_tasks", "meta_steps", "num_steps"),
+    *("dim", "num_subsets", "score_episodes", "max_groups", "group_steps", "eval_episodes"),
+    *("test_episodes", "selection_episodes"),
 )
 
 
 def make_config(environment: str, preset: str = "default", **overrides: Any) -> RunConfig:
     """The configuration of a preset, with some settings replaced.
 
-    Where another number of tasks is asked for, more than 20, subsets and affinity are those of
-    ``plan_subsets`` unless they are asked for too.
+    Where more than 20 tasks are asked for, and not as many as the preset has, subsets and
+    affinity are those that suit the number, unless they are asked for too.
 
     Args:
         environment: a key of ``FAMILIES``, ``gymnax:NAME`` or ``gymnasium:ID``.
         preset: "smoke", "default" or "paper".
-        **overrides: fields of ``RunConfig``; None leaves the preset's value.
+        **overrides: settings by name; None leaves the preset's value. ``ppo`` gives settings of
+            PPO, as ``PPOConfig`` or by name.
 
     Returns:
         A checked configuration.
@@ -124,96 +57,133 @@ def make_config(environment: str, preset: str = "default", **overrides: Any) -> 
         ValueError: an unknown environment or preset (the nearest name is suggested), or a
             setting outside its range.
     """
-    # Presets are made of this file's settings.
-    from pgx_jax.experiments.presets import presets_of
-
     presets = presets_of(environment)
     if preset not in presets:
         raise ValueError(unknown_name("preset", preset, presets))
     given = {name: value for name, value in overrides.items() if value is not None}
-    settings = {**presets[preset], **given}
+    unknown = sorted(set(given) - {*setting_names(RunConfig), "ppo"})
+    if unknown:
+        raise ValueError(unknown_name("setting", unknown[0], setting_names(RunConfig)))
+    chosen = dict(presets[preset])
     num_tasks = given.get("num_tasks", 0)
-    if num_tasks > MOST_ADDITIVE and num_tasks != presets[preset].get("num_tasks"):
-        settings |= _planned(num_tasks, given)
-    config = RunConfig(environment, preset, **settings)
+    if num_tasks > MOST_LIKE_PRESETS and num_tasks != chosen.get("num_tasks"):
+        chosen = {name: value for name, value in chosen.items() if name not in _DESIGN}
+    settings = {**chosen, **given}
+    settings["algorithm"] = _algorithm(settings.get("algorithm", "ppo"), settings.pop("ppo", {}))
+    config = RunConfig(TaskSettings(environment), preset=preset).replace(**settings)
     check_config(config)
     return config
 
 
-def _planned(num_tasks: int, given: dict[str, Any]) -> dict[str, Any]:
-    """Subsets and affinity for a number of tasks that no preset was made for."""
-    if "num_subsets" in given or "subset_size" in given:
-        return {}
-    plan = plan_subsets(num_tasks, affinity=given.get("affinity"))
-    return {"subset_size": plan.subset_size, "num_subsets": None, "affinity": plan.affinity}
+def _algorithm(choice: Any, ppo: Any) -> Any:
+    """Settings of the algorithm; those of PPO in a preset are for PPO."""
+    settings = ALGORITHMS.find(choice)
+    if ALGORITHMS.name_of(settings) != "ppo" or not isinstance(choice, str):
+        return settings
+    return dataclasses.replace(settings, **ppo) if isinstance(ppo, Mapping) else ppo
 
 
 def check_config(config: RunConfig) -> None:
     """Raise ValueError where a setting is outside its range, before any work starts."""
+    tasks = config.tasks
     check_family(
-        config.environment,
-        backend=config.backend,
-        ranges=config.ranges,
-        task_file=config.task_file,
+        tasks.environment,
+        backend=tasks.backend,
+        ranges=tasks.ranges,
+        task_file=tasks.task_file,
     )
-    if config.warm_start not in WARM_STARTS:
-        raise ValueError(unknown_name("warm_start", config.warm_start, WARM_STARTS))
+    warm_start = config.training.start.warm_start
+    if warm_start not in WARM_STARTS:
+        raise ValueError(unknown_name("warm_start", warm_start, WARM_STARTS))
+    if isinstance(tasks.identity, str) and tasks.identity not in IDENTITIES:
+        raise ValueError(unknown_name("identity", tasks.identity, IDENTITIES))
+    values = flat_settings(config)
     for name in _COUNTS:
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; it must be at least 1")
-    if config.num_tasks < 2:
+        if values[name] is not None and values[name] < 1:
+            raise ValueError(f"{name} is {values[name]}; it must be at least 1")
+    if tasks.num_tasks < 2:
         raise ValueError("num_tasks is 1; grouping needs at least two tasks")
-    if not 2 <= config.subset_size <= config.num_tasks:
+    _check_numbers(values)
+    _check_choices(config)
+    _check_grouping(config.estimation, tasks.num_tasks)
+    num_envs = ALGORITHMS.find(config.training.algorithm).num_envs
+    if num_envs < tasks.num_tasks:
         raise ValueError(
-            f"subset_size is {config.subset_size}; it must be between 2 (a subset has to hold a "
-            f"pair) and num_tasks = {config.num_tasks}; set subset_size along with num_tasks"
-        )
-    if config.num_groups is not None and not 1 <= config.num_groups <= config.num_tasks:
-        raise ValueError(
-            f"num_groups is {config.num_groups}; it must be between 1 and num_tasks = "
-            f"{config.num_tasks}"
-        )
-    _check_numbers(config)
-    if config.num_groups is None and math.comb(config.num_tasks, config.subset_size) < 4:
-        raise ValueError(
-            f"{config.num_tasks} tasks have fewer than four subsets of {config.subset_size}, too "
-            "few to choose the number of groups on; give num_groups, or another subset_size"
-        )
-    if config.score not in KINDS:
-        raise ValueError(unknown_name("score", config.score, KINDS))
-    if config.projection not in PROJECTIONS:
-        raise ValueError(unknown_name("projection", config.projection, PROJECTIONS))
-    if config.affinity not in AFFINITIES:
-        raise ValueError(unknown_name("affinity", config.affinity, AFFINITIES))
-    if config.ppo.num_envs < config.num_tasks:
-        raise ValueError(
-            f"ppo.num_envs is {config.ppo.num_envs} for {config.num_tasks} tasks; take at least "
+            f"ppo.num_envs is {num_envs} for {tasks.num_tasks} tasks; take at least "
             "one environment a task"
         )
 
 
-def _check_numbers(config: RunConfig) -> None:
+def _check_numbers(values: Mapping[str, Any]) -> None:
     for name in ("l2", "rho"):
-        value = getattr(config, name)
-        if not (value > 0 and math.isfinite(value)):
+        value = values[name]
+        if value is not None and not (value > 0 and math.isfinite(value)):
             raise ValueError(f"{name} is {value}; it must be positive and finite")
     for name in ("seed", "task_seed"):
-        if not 0 <= getattr(config, name) < 2**32:
-            raise ValueError(f"{name} is {getattr(config, name)}; it must be from 0 to 2**32 - 1")
+        if not 0 <= values[name] < 2**32:
+            raise ValueError(f"{name} is {values[name]}; it must be from 0 to 2**32 - 1")
 
 
-def config_fields(config: RunConfig, *names: str) -> dict[str, Any]:
-    """Some settings as plain JSON values, for hashes and reports."""
-    values = dataclasses.asdict(config)
-    return {name: values[name] for name in (names or values)}
+def _check_choices(config: RunConfig) -> None:
+    """Raise where a name stands for nothing; the nearest one is suggested."""
+    estimation, comparison = config.estimation, config.comparison
+    chosen: list[tuple[Registry, Any]] = [
+        (SCORES, estimation.score.score),
+        (PROJECTIONS, estimation.projection.projection),
+        (AFFINITY_RULES, estimation.affinity.affinity or "additive"),
+        (NETWORKS, config.training.network),
+        (ALGORITHMS, config.training.algorithm),
+        *((METHODS, method) for method in comparison.methods),
+        *((DIAGNOSTICS, diagnostic) for diagnostic in comparison.diagnostics),
+    ]
+    for registry, choice in chosen:
+        registry.find(choice)
 
 
-def task_fields(config: RunConfig) -> dict[str, Any]:
-    """What determines the tasks and their environment, for the hashes of stages."""
-    names = ("environment", "task_seed", "num_tasks", "backend", "ranges")
-    fields = config_fields(config, *names)
-    if config.task_file is not None:
-        content = Path(config.task_file).read_bytes()
-        fields["task_file"] = hashlib.sha256(content).hexdigest()[:16]
-    return fields
+def _check_grouping(estimation: EstimationSettings, num_tasks: int) -> None:
+    asked = estimation.design
+    if asked.subset_size is not None and not 2 <= asked.subset_size <= num_tasks:
+        raise ValueError(
+            f"subset_size is {asked.subset_size}; it must be between 2 (a subset has to hold a "
+            f"pair) and num_tasks = {num_tasks}; set subset_size along with num_tasks"
+        )
+    num_groups = estimation.grouping.num_groups
+    if num_groups is not None and not 1 <= num_groups <= num_tasks:
+        raise ValueError(
+            f"num_groups is {num_groups}; it must be between 1 and num_tasks = {num_tasks}"
+        )
+    if num_groups is None:
+        design = usual_design(
+            num_tasks, subset_size=asked.subset_size, num_subsets=asked.num_subsets
+        )
+        check_automatic(num_tasks, design.subset_size)
+
+
+def network_of(training: TrainingSettings) -> Network:
+    """The network that the settings name, its hidden layers of the widths that they say."""
+    network: Any = NETWORKS.find(training.network)
+    named = isinstance(training.network, str)
+    if named and any(one.name == "hidden_sizes" for one in dataclasses.fields(network)):
+        return dataclasses.replace(network, hidden_sizes=training.hidden_sizes)
+    return network
+
+
+def config_values(config: RunConfig) -> dict[str, Any]:
+    """All settings by name as plain JSON values, for reports."""
+    values = flat_settings(config)
+    algorithm = ALGORITHMS.find(values["algorithm"])
+    name = ALGORITHMS.name_of(algorithm)
+    values["algorithm"], values[name] = name, dataclasses.asdict(algorithm)
+    values["affinity"] = values["affinity"] or usual_affinity_rule(values["num_tasks"])
+    for setting, registry in (
+        ("network", NETWORKS),
+        ("score", SCORES),
+        ("projection", PROJECTIONS),
+        ("affinity", AFFINITY_RULES),
+    ):
+        values[setting] = registry.name_of(values[setting])
+    for setting, registry in (("methods", METHODS), ("diagnostics", DIAGNOSTICS)):
+        values[setting] = [registry.name_of(choice) for choice in values[setting]]
+    identity = values["identity"]
+    values["identity"] = identity if isinstance(identity, str | None) else "embedding"
+    return values

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgx_jax.envs.base import Box, TaskFamily
-from pgx_jax.experiments.config import RunConfig
 from pgx_jax.experiments.progress import Progress
+from pgx_jax.experiments.settings import RunConfig
+from pgx_jax.experiments.slices import learner_slice
 from pgx_jax.experiments.stages import StageRunner
-from pgx_jax.experiments.training import make_ppo
+from pgx_jax.experiments.training import algorithm_of
 
 _NUM_FRAMES = 8
 
@@ -48,17 +49,18 @@ def render_strips(
     if family.render is None:
         progress.line(f'--render: "{family.name}" cannot be drawn')
         return []
-    ppo = make_ppo(family, config, config.hidden_sizes)
-    trained = runner.finished["train/policygradex"].tree
-    labels = runner.finished["grouping"].tree["labels"]
-    mode = jax.jit(ppo.policy.mode)
+    algorithm = algorithm_of(learner_slice(config), family)
+    trained = runner.finished["train/policygradex"].value
+    labels = np.asarray(runner.finished["grouping"].value.labels)
+    mode = jax.jit(algorithm.policy.mode)
     strips = []
     for group in range(int(labels.max()) + 1):
         task = int(np.flatnonzero(labels == group)[0])
-        params = jax.tree.map(jnp.asarray, trained[f"group{group}"]["agent"]["policy"])
+        agent = jax.tree.map(jnp.asarray, trained[f"group{group}"].agent)
+        policy = algorithm.policy_params(agent)
 
-        def act(observation: np.ndarray, params: Any = params) -> np.ndarray:
-            action = np.asarray(mode(params, jnp.asarray(observation)))
+        def act(observation: Any, params: Any = policy) -> np.ndarray:
+            action = np.asarray(mode(params, jax.tree.map(jnp.asarray, observation)))
             bounded = isinstance(family.environment.action_space, Box)
             return np.clip(action, -1.0, 1.0) if bounded else action
 

@@ -1,7 +1,7 @@
 """Running stages: each leaves an artifact, and a finished one is not run again."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,41 +9,29 @@ from typing import Any, NamedTuple
 import jax
 
 import pgx_jax
+from pgx_jax.experiments.fingerprint import digest, fingerprint
 from pgx_jax.experiments.progress import Advance, Progress
 from pgx_jax.experiments.store import (
     Artifact,
-    Tree,
+    arrays_of,
     load_artifact,
+    restored,
     save_artifact,
-    stage_hash,
 )
 from pgx_jax.experiments.timing import CompileClock
-
-
-class Outcome(NamedTuple):
-    """What a stage's function returns.
-
-    Attributes:
-        tree: nested dict of arrays to keep.
-        env_steps: environment steps that it took.
-        facts: plain values to keep beside the arrays, such as a solver's status.
-    """
-
-    tree: Tree
-    env_steps: int = 0
-    facts: dict[str, Any] | None = None
+from pgx_jax.pipeline import Outcome
 
 
 class Stage(NamedTuple):
     """A finished stage.
 
     Attributes:
-        tree: its arrays.
+        value: what it made.
         about: hash, settings, seconds, environment steps, facts.
         reused: True where it was found on disk.
     """
 
-    tree: Tree
+    value: Any
     about: dict[str, Any]
     reused: bool
 
@@ -63,9 +51,18 @@ class Stage(NamedTuple):
         return self.about["facts"]
 
 
+def surroundings() -> dict[str, Any]:
+    """What decides the result of every stage beside its settings."""
+    return {
+        "version": pgx_jax.__version__,
+        "x64": bool(jax.config.jax_enable_x64),
+        "backend": jax.default_backend(),
+    }
+
+
 @dataclass
 class StageRunner:
-    """Runs stages in an output folder.
+    """Runs stages in an output folder; ``pipeline.estimate`` takes it for its ``stage``.
 
     Attributes:
         folder: where the artifacts are.
@@ -78,55 +75,85 @@ class StageRunner:
     progress: Progress
     clock: CompileClock = field(default_factory=CompileClock)
     finished: dict[str, Stage] = field(default_factory=dict)
+    _advance: Advance | None = None
 
-    def run(
+    def advance(self, share: float, note: str) -> None:
+        """Tell the share done of the stage at hand, 0..1."""
+        if self._advance is not None:
+            self._advance(share, note)
+
+    def __call__(
         self,
         name: str,
-        settings: dict[str, Any],
-        parents: list[str],
-        compute: Callable[[Advance], Outcome],
-    ) -> Stage:
-        """The stage from disk where its hash is there, else from ``compute``.
+        settings: Any,
+        parents: Mapping[str, Any],
+        function: Callable[..., Outcome],
+        like: Any = None,
+    ) -> Any:
+        """What a stage makes: from disk where its hash is there, else from ``function``.
 
         Args:
             name: of the stage and its files.
-            settings: the part of the configuration that it depends on itself.
-            parents: finished stages that it is made from.
-            compute: makes it.
+            settings: all the settings that it may read; the hash is made of them.
+            parents: finished stages that it is made from, by name, with what they made.
+            function: ``function(settings, **parents)`` -> ``Outcome``.
+            like: a pytree of the value's structure, or ``like(arrays, facts)`` that makes the
+                value from what is stored; None for a value that is one array.
 
         Returns:
-            The finished stage.
+            The value.
 
         Raises:
             ArtifactError: an artifact is cut short, or cannot be written.
         """
-        settings = {**settings, "version": pgx_jax.__version__}
-        hashed = stage_hash(name, settings, {p: self.finished[p].hash for p in parents})
-        found = load_artifact(self.folder, name, hashed)
-        if found is not None:
+        given = {parent: self.finished[parent].hash for parent in parents}
+        hashed = digest([name, settings, given, surroundings()])
+        finished = self.finished.get(name)
+        if finished is not None and finished.hash == hashed:
+            return finished.value
+        loaded = load_artifact(self.folder, name, hashed)
+        if loaded is not None:
             self.progress.line(f"{name}: reused, {self.folder}/artifacts ({hashed})")
-            stage = Stage(found.tree, found.about, True)
+            facts = loaded.about["facts"]
+            arrays = loaded.arrays
+            made = like(arrays, facts) if callable(like) else restored(arrays, like, name)
+            self.finished[name] = Stage(made, loaded.about, True)
         else:
-            with self.clock.measure() as seconds, self.progress.stage(name) as advance:
-                outcome = compute(advance)
-                jax.block_until_ready(outcome.tree)
-            about = {
-                "stage": name,
-                "hash": hashed,
-                "settings": settings,
-                "parents": parents,
-                "wall_seconds": round(seconds.total, 3),
-                "compile_seconds": round(seconds.compile, 3),
-                "env_steps": int(outcome.env_steps),
-                "facts": outcome.facts or {},
-            }
-            # As it will come back from disk: tuples as lists, keys as strings.
-            about = json.loads(json.dumps(about))
-            save_artifact(self.folder, name, Artifact(outcome.tree, about))
-            self.progress.line(
-                f"{name}: {seconds.total:.1f} s, {seconds.compile:.1f} s of it compiling"
-                + (f", {outcome.env_steps:,} environment steps" if outcome.env_steps else "")
-            )
-            stage = Stage(outcome.tree, about, False)
-        self.finished[name] = stage
-        return stage
+            self.finished[name] = self._run(name, settings, parents, function, hashed)
+        return self.finished[name].value
+
+    def _run(
+        self,
+        name: str,
+        settings: Any,
+        parents: Mapping[str, Any],
+        function: Callable[..., Outcome],
+        hashed: str,
+    ) -> Stage:
+        with self.clock.measure() as seconds, self.progress.stage(name) as self._advance:
+            outcome = function(settings, **{_argument(key): parents[key] for key in parents})
+            jax.block_until_ready(outcome.value)
+        self._advance = None
+        about = {
+            "stage": name,
+            "hash": hashed,
+            "settings": {"given": fingerprint(settings), **surroundings()},
+            "parents": list(parents),
+            "wall_seconds": round(seconds.total, 3),
+            "compile_seconds": round(seconds.compile, 3),
+            "env_steps": int(outcome.env_steps),
+            "facts": outcome.facts or {},
+        }
+        # As it will come back from disk: tuples as lists, keys as strings.
+        about = json.loads(json.dumps(about))
+        save_artifact(self.folder, name, Artifact(arrays_of(outcome.value, name), about))
+        self.progress.line(
+            f"{name}: {seconds.total:.1f} s, {seconds.compile:.1f} s of it compiling"
+            + (f", {outcome.env_steps:,} environment steps" if outcome.env_steps else "")
+        )
+        return Stage(outcome.value, about, False)
+
+
+def _argument(stage: str) -> str:
+    """The name of a function's argument for a stage: "train/single_policy" is "train"."""
+    return stage.partition("/")[0]

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-Tree = dict[str, Any]
-"""Nested dicts with string keys and arrays as leaves."""
+Arrays = dict[str, np.ndarray]
+"""Arrays by their place in a pytree, such as "agent/policy/params/Dense_0/kernel"."""
 
 
 class ArtifactError(RuntimeError):
@@ -21,18 +22,41 @@ class Artifact(NamedTuple):
     """What one stage left.
 
     Attributes:
-        tree: nested dict of arrays.
-        about: what was recorded beside them: hash, configuration, seconds, environment steps.
+        arrays: by place.
+        about: what was recorded beside them: hash, settings, seconds, environment steps.
     """
 
-    tree: Tree
+    arrays: Arrays
     about: dict[str, Any]
 
 
-def stage_hash(stage: str, settings: dict[str, Any], parents: dict[str, str]) -> str:
-    """Hash of a stage's own settings and of the hashes of what it is made from."""
-    content = json.dumps([stage, settings, parents], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+def arrays_of(value: Any, name: str) -> Arrays:
+    """The leaves of a pytree as arrays, by place; a value that is one array goes by ``name``."""
+    leaves = jax.tree_util.tree_leaves_with_path(value)
+    return {_place(path) or name: np.asarray(leaf) for path, leaf in leaves}
+
+
+def restored(arrays: Arrays, like: Any, name: str) -> Any:
+    """The pytree that ``arrays_of`` took apart.
+
+    Args:
+        arrays: by place.
+        like: a pytree of that structure, whatever its leaves; None for one array.
+        name: of that array.
+
+    Returns:
+        The pytree.
+
+    Raises:
+        KeyError: ``like`` has a place that the arrays lack.
+    """
+    if like is None:
+        return arrays[name]
+    return jax.tree_util.tree_map_with_path(lambda path, _: arrays[_place(path)], like)
+
+
+def _place(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def check_output_folder(folder: Path) -> None:
@@ -81,7 +105,7 @@ def save_artifact(folder: Path, stage: str, artifact: Artifact) -> None:
         ArtifactError: as ``write_atomically``.
     """
     buffer = io.BytesIO()
-    flat: dict[str, Any] = _flatten(artifact.tree)
+    flat: dict[str, Any] = artifact.arrays
     np.savez(buffer, **flat)
     content = buffer.getvalue()
     arrays, record = _paths(folder, stage)
@@ -127,30 +151,9 @@ def load_artifact(folder: Path, stage: str, expected_hash: str) -> Artifact | No
     if hashlib.sha256(content).hexdigest() != checksum:
         raise ArtifactError(f"the artifact {arrays} was altered since it was written; {remedy}")
     with np.load(io.BytesIO(content)) as stored:
-        return Artifact(_unflatten({name: stored[name] for name in stored.files}), about)
+        return Artifact({name: stored[name] for name in stored.files}, about)
 
 
 def _paths(folder: Path, stage: str) -> tuple[Path, Path]:
     base = folder / "artifacts" / stage.replace("/", "-")
     return base.with_suffix(".npz"), base.with_suffix(".json")
-
-
-def _flatten(tree: Tree, prefix: str = "") -> dict[str, np.ndarray]:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}/")
-        else:
-            flat[prefix + name] = np.asarray(value)
-    return flat
-
-
-def _unflatten(flat: dict[str, np.ndarray]) -> Tree:
-    tree: Tree = {}
-    for path, value in flat.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree

@@ -1,199 +1,171 @@
-"""Training and evaluating policies on chosen tasks, for every method alike."""
+"""The stages that train and evaluate policies, for every method alike."""
 
-import zlib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from pgx_jax.envs.base import TaskFamily
-from pgx_jax.experiments.config import RunConfig
+from pgx_jax.experiments.initial import Demonstrations, initial_agent
 from pgx_jax.experiments.progress import Advance
-from pgx_jax.experiments.store import Tree
-from pgx_jax.networks.policies import Critic, count_parameters
-from pgx_jax.rl.algorithms.ppo import PPO, Agent, share_environments
+from pgx_jax.experiments.slices import (
+    EvaluationSlice,
+    GroupSlice,
+    LearnerSlice,
+    MetaSlice,
+    TransitionSlice,
+)
+from pgx_jax.pipeline import Outcome, stage_key
+from pgx_jax.rl.algorithms import Algorithm
 from pgx_jax.rl.evaluation import evaluate
-from pgx_jax.rl.rollout import make_policy
+from pgx_jax.rl.training import Trained, train
+from pgx_jax.rl.transitions import collect_transitions
 
 
-class Trained(NamedTuple):
-    """A trained agent and how it got there.
-
-    Attributes:
-        agent: parameters.
-        env_steps: int[updates], environment steps after each update.
-        returns: float[updates, n], mean metric of the episodes that ended in each update; NaN
-            where none did.
-    """
-
-    agent: Agent
-    env_steps: np.ndarray
-    returns: np.ndarray
+def algorithm_of(learner: LearnerSlice, family: TaskFamily) -> Algorithm:
+    """The algorithm on the family's environment."""
+    return learner.algorithm.make(family.environment, learner.network, family.num_tasks)
 
 
-def stage_key(config: RunConfig, name: str) -> Array:
-    """The PRNG key of a stage: a function of the run's seed and the stage's name alone."""
-    return jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(name.encode()))
+def updates_for(algorithm: Algorithm, env_steps: float) -> int:
+    """Updates that come nearest to that many environment steps, at least one."""
+    return max(1, round(env_steps / algorithm.steps_per_update))
 
 
-def make_ppo(family: TaskFamily, config: RunConfig, hidden_sizes: tuple[int, ...]) -> PPO:
-    """PPO on the family's environment with networks of the given widths."""
-    environment = family.environment
-    shape = environment.observation_shape
-    return PPO(
-        environment,
-        make_policy(environment, hidden_sizes),
-        Critic(shape, family.num_tasks, hidden_sizes),
-        config.ppo,
-    )
+def trained_like(algorithm: Algorithm) -> Trained:
+    """The structure of ``Trained``, for the store."""
+    agent = jax.eval_shape(algorithm.init_agent, jax.random.key(0))
+    return Trained(agent, 0, 0)
 
 
-def matched_hidden_sizes(
-    family: TaskFamily, hidden_sizes: tuple[int, ...], num_policies: int
-) -> tuple[int, ...]:
-    """Widths of one policy that has as many parameters as ``num_policies`` of the given ones.
-
-    The widths keep their proportions; the count is the nearest that whole numbers allow.
-    """
-
-    def count(sizes: tuple[int, ...]) -> int:
-        policy = make_policy(family.environment, sizes)
-        return count_parameters(jax.eval_shape(policy.init, jax.random.key(0)))
-
-    wanted = num_policies * count(hidden_sizes)
-
-    def scaled(width: int) -> tuple[int, ...]:
-        return tuple(max(1, round(size * width / hidden_sizes[0])) for size in hidden_sizes)
-
-    widths = range(hidden_sizes[0], hidden_sizes[0] * num_policies + 1)
-    return min((scaled(width) for width in widths), key=lambda sizes: abs(count(sizes) - wanted))
-
-
-def train(
-    ppo: PPO,
-    agent: Agent,
+def meta_train(
     family: TaskFamily,
-    members: np.ndarray,
-    num_updates: int,
-    key: Array,
     advance: Advance,
-) -> Trained:
-    """PPO on some of the family's tasks.
+    given: MetaSlice,
+    demonstrations: Demonstrations | None = None,
+) -> Outcome:
+    """The stage "meta": one agent on all tasks, ``Trained``."""
+    algorithm = algorithm_of(given.learner, family)
+    key, agent_key = jax.random.split(given.key)
+    agent = _fresh(algorithm, given.learner, demonstrations, agent_key)
+    members = np.arange(family.num_tasks)
+    count = updates_for(algorithm, given.env_steps)
+    result = train(algorithm, agent, family, members, count, key, advance)
+    return Outcome(result, int(result.env_steps[-1]))
 
-    Args:
-        ppo: the algorithm.
-        agent: where to start.
-        family: the tasks.
-        members: int[s], which of the source tasks to train on, evenly.
-        num_updates: updates to take.
-        key: PRNG key.
-        advance: told the share done after every update.
 
-    Returns:
-        The trained agent with its learning curve.
+def collect(
+    family: TaskFamily, learner: LearnerSlice, given: TransitionSlice, meta: Trained
+) -> Outcome:
+    """The stage "transitions": ``Transitions`` of every task under θ*."""
+    collected = collect_transitions(
+        algorithm_of(learner, family),
+        jax.tree.map(jnp.asarray, meta.agent),
+        family.train_tasks,
+        given.key,
+        num_tasks=family.num_tasks,
+        num_steps=given.num_steps,
+    )
+    return Outcome(collected, family.num_tasks * given.num_steps)
+
+
+def group_train(
+    family: TaskFamily,
+    advance: Advance,
+    given: GroupSlice,
+    meta: Trained | None = None,
+    demonstrations: Demonstrations | None = None,
+) -> Outcome:
+    """A stage "train/METHOD": one agent per group, ``Trained`` by "group0" and so on.
+
+    Groups share the steps by their numbers of tasks. They go on from θ* where ``meta`` is given.
     """
-    task_index = share_environments(jnp.asarray(members), ppo.config.num_envs)
-    state = ppo.init(agent, family.train_tasks, task_index, key)
-    returns = np.full((num_updates, family.num_tasks), np.nan)
-    for update in range(num_updates):
-        share = jnp.asarray(update / num_updates, jnp.float32)
-        state, metrics = ppo.update(state, family.train_tasks, task_index, share)
-        count = np.asarray(metrics.episode_count)
-        ended = count > 0
-        summed = (
-            metrics.return_sum if family.metric == "return" else metrics.info_sum[family.metric]
-        )
-        returns[update, ended] = np.asarray(summed)[ended] / count[ended]
-        advance((update + 1) / num_updates, _note(family.metric, returns[update]))
-    steps = (np.arange(num_updates) + 1) * ppo.config.steps_per_update
-    return Trained(state.agent, steps, returns)
+    algorithm = algorithm_of(given.learner, family)
+    labels = np.asarray(given.labels)
+    num_groups = int(labels.max()) + 1
+    groups: dict[str, Trained] = {}
+    for group in range(num_groups):
+        members = np.flatnonzero(labels == group)
+        key = jax.random.fold_in(given.key, group)
+        if meta is not None:
+            agent = jax.tree.map(jnp.asarray, meta.agent)
+        else:
+            key, agent_key = jax.random.split(key)
+            agent = _fresh(algorithm, given.learner, demonstrations, agent_key)
+
+        def tell(share: float, note: str, group: int = group) -> None:
+            advance((group + share) / num_groups, f"group {group + 1}/{num_groups} {note}")
+
+        count = updates_for(algorithm, given.env_steps * len(members) / len(labels))
+        groups[f"group{group}"] = train(algorithm, agent, family, members, count, key, tell)
+    return Outcome(groups, sum(int(one.env_steps[-1]) for one in groups.values()))
 
 
-def _note(metric: str, values: np.ndarray) -> str:
-    seen = values[np.isfinite(values)]
-    return f"mean {metric} {seen.mean():.4g}" if seen.size else ""
+def _fresh(
+    algorithm: Algorithm, learner: LearnerSlice, shown: Demonstrations | None, key: jax.Array
+) -> Any:
+    clone_steps = 0 if learner.start is None else learner.start.clone_steps
+    return initial_agent(algorithm, clone_steps, shown, key)
 
 
-def agent_tree(agent: Agent) -> Tree:
-    """An agent as nested dicts of arrays, for the store."""
-    return jax.tree.map(np.asarray, agent._asdict())
-
-
-def tree_agent(tree: Tree) -> Agent:
-    """The agent of ``agent_tree``."""
-    return Agent(**jax.tree.map(jnp.asarray, tree))
-
-
-class Scores(NamedTuple):
+class Evaluated(NamedTuple):
     """Final returns of one method, or whatever else the family's metric is.
 
     Attributes:
         source: float[k, n, episodes], every policy in every source task.
         test: float[tasks, episodes], the chosen policy in each held-out task.
         chosen: int[tasks], the policy that each held-out task chose.
-        selection_steps: environment steps that choosing took.
     """
 
     source: np.ndarray
     test: np.ndarray
     chosen: np.ndarray
-    selection_steps: int
 
 
 def evaluate_policies(
-    ppo: PPO, policies: list[Any], family: TaskFamily, config: RunConfig, advance: Advance
-) -> Scores:
-    """Every policy on the source tasks; on the held-out tasks the one that suits each best.
+    family: TaskFamily, advance: Advance, given: EvaluationSlice, train: dict[str, Trained]
+) -> Outcome:
+    """A stage "evaluate/METHOD": ``Evaluated``, and the steps that choosing took.
 
     A held-out task has no group. It tries each of the k policies for a few episodes and keeps
     the one with the highest mean metric; the final episodes are fresh ones. With k = 1 there is
     nothing to choose and no step is spent on it. The keys are the same for every method.
-
-    Args:
-        ppo: gives environment and policy functions.
-        policies: k parameter pytrees.
-        family: the tasks.
-        config: episodes and seed.
-        advance: told the share done.
-
-    Returns:
-        The returns.
     """
-    horizon = ppo.environment.max_episode_steps
+    algorithm = algorithm_of(given.learner, family)
+    settings = given.settings
     num_test = len(jax.tree.leaves(family.test_tasks)[0])
 
     def returns_of(params: Any, tasks: Any, count: int, name: str, episodes: int) -> tuple:
         result = evaluate(
-            ppo.environment,
-            ppo.policy,
+            algorithm.environment,
+            algorithm.policy,
             params,
             tasks,
             jnp.arange(count),
-            stage_key(config, name),
+            stage_key(given.key, name),
             num_episodes=episodes,
-            horizon=horizon,
+            horizon=algorithm.environment.max_episode_steps,
         )
         return np.asarray(result.metric(family.metric)), int(result.num_steps)
 
     source, trials, final, steps = [], [], [], 0
-    for index, params in enumerate(policies):
-        source.append(
-            returns_of(
-                params, family.train_tasks, family.num_tasks, "source", config.eval_episodes
-            )[0]
+    for index in range(len(train)):
+        agent = jax.tree.map(jnp.asarray, train[f"group{index}"].agent)
+        params = algorithm.policy_params(agent)
+        own = returns_of(
+            params, family.train_tasks, family.num_tasks, "source", settings.eval_episodes
         )
-        if len(policies) > 1:
+        source.append(own[0])
+        if settings.selection_episodes:
             trial, used = returns_of(
-                params, family.test_tasks, num_test, "selection", config.selection_episodes
+                params, family.test_tasks, num_test, "selection", settings.selection_episodes
             )
             trials.append(trial.mean(axis=1))
             steps += used
-        final.append(
-            returns_of(params, family.test_tasks, num_test, "test", config.test_episodes)[0]
-        )
-        advance((index + 1) / len(policies), "")
+        tested = returns_of(params, family.test_tasks, num_test, "test", settings.test_episodes)
+        final.append(tested[0])
+        advance((index + 1) / len(train), "")
     chosen = np.argmax(trials, axis=0) if trials else np.zeros(num_test, int)
     test = np.stack(final)[chosen, np.arange(num_test)]
-    return Scores(np.stack(source), test, chosen, steps)
+    return Outcome(Evaluated(np.stack(source), test, chosen), steps)

@@ -1,0 +1,137 @@
+"""A stage cannot read a setting that its hash does not hold."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from pgx_jax import settings as estimation_settings
+from pgx_jax.experiments import settings as run_settings
+from pgx_jax.experiments.compare import compare_methods
+from pgx_jax.experiments.estimate import estimate_groups
+from pgx_jax.experiments.fingerprint import digest, fingerprint
+from pgx_jax.experiments.progress import Progress
+from pgx_jax.experiments.run import family_of
+from pgx_jax.experiments.settings import RunConfig, flat_settings, setting_names
+from pgx_jax.experiments.stages import StageRunner
+from pgx_jax.experiments.store import check_output_folder
+from pgx_jax.networks import MLP
+from pgx_jax.rl.algorithms import PPOConfig
+from tests.experiments.tiny import tiny_config
+
+RECORDS = tuple(
+    one
+    for module in (estimation_settings, run_settings)
+    for one in vars(module).values()
+    if isinstance(one, type) and dataclasses.is_dataclass(one)
+)
+CHOICES = (*RECORDS, PPOConfig, MLP)
+
+
+def parts_of(value: Any) -> list[Any]:
+    """What a value holds: arguments, closures, fields, elements."""
+    if isinstance(value, np.ndarray | jax.Array | str | StageRunner):
+        return []
+    if isinstance(value, partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, tuple | list):
+        return list(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, one.name) for one in dataclasses.fields(value)]
+    cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    return [*cells, *([value.__self__] if hasattr(value, "__self__") else [])]
+
+
+def reachable(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """All settings and choices that can be read from a value."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, CHOICES):
+        yield value
+    for part in parts_of(value):
+        yield from reachable(part, seen)
+
+
+class Recorder(StageRunner):
+    """A runner that remembers what every stage was given."""
+
+    def __call__(self, name, settings, parents, function, like=None):
+        self.calls = getattr(self, "calls", {})
+        self.calls[name] = (settings, list(parents), function)
+        return super().__call__(name, settings, parents, function, like)
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slices")
+    config = tiny_config(score="rollout")
+    check_output_folder(folder)
+    runner = Recorder(folder, Progress(quiet=True))
+    family = family_of(config)
+    compare_methods(runner, family, config, estimate_groups(runner, family, config))
+    return runner.calls
+
+
+def hashed_with(calls, name):
+    """The slices of a stage and of all the stages that it is made from."""
+    settings, parents, _ = calls[name]
+    return [settings, *(one for parent in parents for one in hashed_with(calls, parent))]
+
+
+@pytest.mark.slow
+def test_every_setting_within_reach_is_hashed(calls):
+    assert {"meta", "features", "scores", "train/policygradex", "evaluate/single_policy"} <= set(
+        calls
+    )
+    for name, (_, _, function) in calls.items():
+        held = list(reachable(hashed_with(calls, name)))
+        for record in reachable(function):
+            assert not isinstance(record, RunConfig), name
+            assert record in held, f"{name} can read {record}"
+
+
+def test_a_closure_over_the_configuration_would_be_seen():
+    config = tiny_config()
+    assert config in list(reachable(lambda: config))
+    assert config.tasks in list(reachable(partial(print, {"a": (config,)})))
+
+
+def changed(value: Any) -> Any:
+    """Another value of a setting."""
+    if isinstance(value, bool | str | None):
+        return "other"
+    return (*value, 3) if isinstance(value, tuple) else value + 1
+
+
+@pytest.mark.parametrize("name", sorted(setting_names(RunConfig)))
+def test_every_setting_changes_the_hash_of_a_slice_that_holds_it(name):
+    config = tiny_config()
+    other = config.replace(**{name: changed(flat_settings(config)[name])})
+    assert digest(config) != digest(other)
+
+
+def test_fields_made_from_other_settings_are_left_out():
+    @dataclasses.dataclass(frozen=True)
+    class Choice:
+        size: int
+        engine: object = dataclasses.field(metadata={"hashed": False})
+
+    assert fingerprint(Choice(1, object()))[-1] == {"size": 1}
+    # Of a choice from outside the package the source of its module counts, too.
+    assert fingerprint(Choice(1, None))[1] != ""
+    with pytest.raises(TypeError, match="nothing certain can be said of a object"):
+        fingerprint(object())
+
+
+def test_keys_and_arrays_count_by_value():
+    assert digest(jax.random.key(1)) == digest(jax.random.key(1))
+    assert digest(jax.random.key(1)) != digest(jax.random.key(2))
+    assert digest(np.arange(3)) != digest(np.arange(3.0))
