@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from pgx_jax.diagnostics import adjusted_rand_index
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.families import make_family
 from pgx_jax.experiments.compare import METHODS, Comparison, compare_methods
@@ -258,32 +259,6 @@ def summary_lines(report: Report) -> list[str]:
             f"{test['standard_error']:.{digits}f}   {report['total_env_steps'][name]:,} steps"
         )
     return lines
-
-
-def adjusted_rand_index(first: np.ndarray, second: np.ndarray) -> float:
-    """Agreement of two partitions: 1 equal, about 0 by chance.
-
-    Args:
-        first: int[n], labels.
-        second: int[n], labels; their numbering does not matter.
-
-    Returns:
-        At most 1.
-
-    Reference:
-        Hubert and Arabie (1985), "Comparing partitions".
-    """
-    table = (np.asarray(first)[:, None] == np.unique(first)).T.astype(float) @ (
-        np.asarray(second)[:, None] == np.unique(second)
-    )
-
-    def pairs(counts: np.ndarray) -> float:
-        return float((counts * (counts - 1) / 2).sum())
-
-    rows, columns = pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    expected = rows * columns / max(pairs(np.array([len(first)])), 1.0)
-    largest = (rows + columns) / 2
-    return 1.0 if largest == expected else (pairs(table) - expected) / (largest - expected)
 
 
 def _last_returns(returns: np.ndarray, num_updates: int = 5) -> list[float | None]:
