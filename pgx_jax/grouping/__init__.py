@@ -5,19 +5,32 @@ from pgx_jax.grouping.baselines import (
     gradient_similarity_grouping,
     random_grouping,
 )
-from pgx_jax.grouping.cluster import cluster_tasks
-from pgx_jax.grouping.partitions import (
-    canonical_labels,
-    normalise_affinity,
-    partition_matrix,
+from pgx_jax.grouping.cluster import cluster_by_goal, cluster_tasks
+from pgx_jax.grouping.goals import Automatic, ExactlyK, Goal, Penalised, ResolvedGoal
+from pgx_jax.grouping.objectives import (
+    OBJECTIVES,
+    MeanWithin,
+    Objective,
+    SumWithin,
     partition_objective,
 )
+from pgx_jax.grouping.partitions import canonical_labels, normalise_affinity, partition_matrix
+from pgx_jax.grouping.relaxation import import_cvxpy, relaxation_bound, solve_relaxation
 from pgx_jax.grouping.rounding import round_to_groups
-from pgx_jax.grouping.sdp import import_cvxpy, relaxation_bound, solve_relaxation
 from pgx_jax.grouping.selection import select_num_groups
 
 __all__ = [
+    "OBJECTIVES",
+    "Automatic",
+    "ExactlyK",
+    "Goal",
+    "MeanWithin",
+    "Objective",
+    "Penalised",
+    "ResolvedGoal",
+    "SumWithin",
     "canonical_labels",
+    "cluster_by_goal",
     "cluster_tasks",
     "gradient_similarity",
     "gradient_similarity_grouping",

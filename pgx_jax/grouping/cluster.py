@@ -1,28 +1,25 @@
 """From an affinity matrix to groups of tasks with a certificate."""
 
-import math
-import numbers
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from pgx_jax.grouping.goals import Automatic, ExactlyK, Goal, Penalised, ResolvedGoal
+from pgx_jax.grouping.objectives import OBJECTIVES, Objective
+from pgx_jax.grouping.objectives.values import partition_value
 from pgx_jax.grouping.partitions import (
-    NormalisedAffinity,
     canonical_labels,
     canonical_order,
     check_affinity,
-    normalise_affinity,
-    partition_objective,
+    normal_form,
 )
-from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
-from pgx_jax.grouping.sdp import (
+from pgx_jax.grouping.relaxation import (
     CVXPY_SOLVERS,
     choose_solver,
     relaxation_bound,
     solve_relaxation,
 )
-from pgx_jax.grouping.selection import check_max_groups, check_scores, select_num_groups
 from pgx_jax.types import Grouping
 
 
@@ -37,16 +34,18 @@ def cluster_tasks(
     solver: str | None = None,
     max_groups: int | None = None,
     seed: int = 0,
+    objective: str | Objective = "mean",
 ) -> Grouping:
     """Groups tasks so that those within a group help each other, with a certified gap.
 
     Maximises Σ_g (1/|g|) Σ_{i,j ∈ g} U_ij over partitions of the tasks into exactly k groups; or,
     with a penalty λ, the same less λσk over all partitions, where σ is the standard deviation of
     the off-diagonal entries of U (λ is a number relative to the spread of the affinity). With
-    neither, k is chosen on held-out subsets first (``select_num_groups``). The relaxation is
-    solved and rounded; its dual bounds every partition. The affinity is symmetrised, and its
+    neither, k is chosen on validation subsets first (``select_num_groups``). The relaxation is
+    solved and rounded; its multipliers bound every partition. The affinity is symmetrised, and its
     diagonal counts as its mean off-diagonal entry, whatever it holds: for fixed k this changes no
-    comparison.
+    comparison. With ``objective="sum"``, Σ_g Σ_{i,j ∈ g} (U_ij - μ) is maximised instead, μ being
+    the mean off-diagonal entry; there a penalty of 0 leaves the number of groups to the affinity.
 
     The groups are invariant to adding a constant to the affinity and to multiplying it by a
     positive one, and follow the tasks when these are renumbered (up to ties).
@@ -66,106 +65,60 @@ def cluster_tasks(
         max_groups: largest k tried by the automatic choice, else ignored; n-1, at most 20, by
             default.
         seed: of the random starts and of the automatic choice's splits.
+        objective: what a partition is worth: a name in ``OBJECTIVES``, or an ``Objective``.
 
     Returns:
         Grouping: labels int[n] numbered by first appearance, exactly k of them; objective and
         upper bound in the units of the affinity; the solver's status and name, as in "optimal
-        (CLARABEL)"; for automatic k the held-out errors. For k = 1, k = n and constant affinities
+        (CLARABEL)"; for automatic k the validation errors. For k = 1, k = n and constant affinities
         the bound equals the objective, and no solver runs.
 
     Raises:
         ValueError: an affinity that is not square or not finite (naming the pairs), k outside
-            1..n or not whole, both k and λ, λ not finite, an unknown solver, automatic k without
-            scores and subsets or with ones that do not match.
+            1..n or not whole, both k and λ, λ not finite, an unknown solver or objective, automatic
+            k without scores and subsets or with ones that do not match.
         ImportError: cvxpy is needed and is not installed.
 
-    Reference: PolicyGradEx (arXiv 2511.12779), the clustering step; see ``sdp.py`` for the
+    Reference: PolicyGradEx (arXiv 2511.12779), the clustering step; see ``semidefinite.py`` for the
     differences.
     """
-    affinity = check_affinity(affinity)
-    num_tasks = len(affinity)
-    num_groups, penalty = _check_request(num_groups, penalty, num_tasks)
-    solver = choose_solver(solver, num_tasks)
-    normalised = normalise_affinity(affinity)
-
-    selection = None
-    if num_groups is None and penalty is None:
-        scores, subsets = _check_automatic(scores, subsets, max_groups, num_tasks)
-        num_groups, selection = select_num_groups(
-            scores, subsets, refit=refit, max_groups=max_groups, seed=seed
+    worth = OBJECTIVES.find(objective)
+    if num_groups is not None and penalty is not None:
+        raise ValueError(
+            "num_groups and penalty were both given. A penalty chooses the number of groups: "
+            "give one of them, or neither for the automatic choice."
         )
-    solved = _cluster_normalised(normalised.values, num_groups, penalty, solver, seed)
-    return _in_given_units(solved, normalised, selection)
-
-
-class _Solved(NamedTuple):
-    labels: np.ndarray
-    objective: float
-    upper_bound: float
-    status: str
-
-
-def _cluster_normalised(
-    values: np.ndarray, num_groups: int | None, penalty: float | None, solver: str, seed: int
-) -> _Solved:
-    num_tasks = len(values)
-    constant = not values.any()
-    if num_groups == 1 or num_tasks == 1:
-        return _exact(values, np.zeros(num_tasks, dtype=np.int64), penalty)
-    if num_groups == num_tasks:
-        return _exact(values, np.arange(num_tasks), penalty)
-    if constant and penalty is not None:
-        # Every partition into k groups is worth -λk.
-        labels = np.zeros(num_tasks, dtype=np.int64) if penalty >= 0 else np.arange(num_tasks)
-        return _exact(values, labels, penalty)
-    if constant and num_groups is not None:
-        return _exact(values, np.arange(num_tasks) * num_groups // num_tasks, penalty)
-
-    # Working in an order that depends on the affinities alone makes even the solver's rounding
-    # errors, and so the result, follow the tasks when these are renumbered.
-    order = canonical_order(values)
-    ordered = values[np.ix_(order, order)]
-    rounded = None if solver in CVXPY_SOLVERS else _rounded(ordered, num_groups, penalty, seed)
-    relaxation = solve_relaxation(ordered, num_groups, penalty, solver=solver, labels=rounded)
-    found = _rounded(ordered, num_groups, penalty, seed, relaxation.solution)
-    if rounded is not None and _objective(ordered, rounded, penalty) > _objective(
-        ordered, found, penalty
-    ):
-        found = rounded
-    objective = _objective(ordered, found, penalty)
-    bound = relaxation_bound(ordered, relaxation.dual, num_groups, penalty)
-    labels = np.empty(num_tasks, dtype=np.int64)
-    labels[order] = found
-    return _Solved(canonical_labels(labels), objective, max(bound, objective), relaxation.status)
-
-
-def _rounded(
-    values: np.ndarray,
-    num_groups: int | None,
-    penalty: float | None,
-    seed: int,
-    solution: np.ndarray | None = None,
-) -> np.ndarray:
+    goal: Goal = Automatic(scores, subsets, refit, max_groups, seed, worth)
     if num_groups is not None:
-        return round_to_groups(values, num_groups, solution, seed=seed)
-    assert penalty is not None
-    return round_with_penalty(values, penalty, solution, seed=seed)
+        goal = ExactlyK(num_groups, worth)
+    elif penalty is not None:
+        goal = Penalised(penalty, worth)
+    return cluster_by_goal(affinity, goal, solver=solver, seed=seed)
 
 
-def _exact(values: np.ndarray, labels: np.ndarray, penalty: float | None) -> _Solved:
-    objective = _objective(values, labels, penalty)
-    return _Solved(labels, objective, objective, "optimal")
+def cluster_by_goal(affinity, goal: Goal, *, solver: str | None = None, seed: int = 0) -> Grouping:
+    """``cluster_tasks`` of a goal that is given as an object.
 
+    Args:
+        affinity: real[n, n]; see ``cluster_tasks``.
+        goal: ``ExactlyK``, ``Penalised`` or ``Automatic``.
+        solver: see ``cluster_tasks``.
+        seed: of the random starts.
 
-def _objective(values: np.ndarray, labels: np.ndarray, penalty: float | None) -> float:
-    cost = 0.0 if penalty is None else penalty * (int(labels.max()) + 1)
-    return partition_objective(values, labels) - cost
+    Returns:
+        Grouping; see ``cluster_tasks``.
 
-
-def _in_given_units(
-    solved: _Solved, normalised: NormalisedAffinity, selection: dict[int, float] | None
-) -> Grouping:
-    offset = normalised.mean * len(solved.labels)
+    Raises:
+        ValueError: see ``cluster_tasks``.
+        ImportError: cvxpy is needed and is not installed.
+    """
+    affinity = check_affinity(affinity)
+    goal = goal.checked(len(affinity))
+    solver = choose_solver(solver, len(affinity))
+    resolved, selection = goal.resolve()
+    normalised = normal_form(affinity)
+    solved = _cluster_normalised(normalised.values, resolved, solver, seed)
+    offset = goal.objective.offset(normalised.mean, len(affinity))
     return Grouping(
         labels=solved.labels,
         num_groups=int(solved.labels.max()) + 1,
@@ -176,48 +129,36 @@ def _in_given_units(
     )
 
 
-def _check_request(
-    num_groups: int | None, penalty: float | None, num_tasks: int
-) -> tuple[int | None, float | None]:
-    if num_groups is not None and penalty is not None:
-        raise ValueError(
-            "num_groups and penalty were both given. A penalty chooses the number of groups: "
-            "give one of them, or neither for the automatic choice."
-        )
-    if num_groups is not None:
-        whole = isinstance(num_groups, numbers.Integral) and not isinstance(num_groups, bool)
-        if not whole or not 1 <= int(num_groups) <= num_tasks:
-            raise ValueError(
-                f"num_groups must be a whole number from 1 to the number of tasks, {num_tasks}; "
-                f"got {num_groups!r}."
-            )
-        return int(num_groups), None
-    if penalty is not None:
-        number = isinstance(penalty, numbers.Real) and not isinstance(penalty, bool)
-        if not number or not math.isfinite(penalty):
-            raise ValueError(
-                f"penalty must be a finite number; got {penalty!r}. It is relative to the spread "
-                "of the affinity: 1 is a good first value."
-            )
-        return None, float(penalty)
-    return None, None
+class _Solved(NamedTuple):
+    labels: np.ndarray
+    objective: float
+    upper_bound: float
+    status: str
 
 
-def _check_automatic(scores, subsets, max_groups, num_tasks: int) -> tuple[np.ndarray, np.ndarray]:
-    if scores is None or subsets is None:
-        missing = " and ".join(
-            name for name, value in (("scores", scores), ("subsets", subsets)) if value is None
-        )
-        raise ValueError(
-            f"Neither num_groups nor penalty was given, and {missing} missing: the automatic "
-            "number of groups is chosen on held-out subsets. Pass scores=float[m, n] and "
-            "subsets=bool[m, n], or give num_groups or penalty."
-        )
-    scores, subsets = check_scores(scores, subsets)
-    if scores.shape[1] != num_tasks:
-        raise ValueError(
-            f"scores and subsets are of {scores.shape[1]} tasks, the affinity is of {num_tasks}. "
-            "Pass the ones that the affinity was made from."
-        )
-    check_max_groups(max_groups, num_tasks)
-    return scores, subsets
+def _cluster_normalised(values: np.ndarray, goal: ResolvedGoal, solver: str, seed: int) -> _Solved:
+    num_tasks = len(values)
+    trivial = goal.trivial_labels(values)
+    if trivial is not None:
+        objective = _value(values, trivial, goal)
+        return _Solved(trivial, objective, objective, "optimal")
+
+    # Working in an order that depends on the affinities alone makes even the solver's rounding
+    # errors, and so the result, follow the tasks when these are renumbered.
+    order = canonical_order(values)
+    ordered = values[np.ix_(order, order)]
+    before = None if solver in CVXPY_SOLVERS else goal.round(ordered, seed=seed)
+    relaxed = solve_relaxation(ordered, goal, solver=solver, labels=before)
+    best = goal.round(ordered, relaxed.solution, seed=seed)
+    if before is not None and _value(ordered, before, goal) > _value(ordered, best, goal):
+        best = before
+    objective = _value(ordered, best, goal)
+    bound = relaxation_bound(ordered, relaxed.multipliers, goal)
+    labels = np.empty(num_tasks, dtype=np.int64)
+    labels[order] = best
+    return _Solved(canonical_labels(labels), objective, max(bound, objective), relaxed.status)
+
+
+def _value(values: np.ndarray, labels: np.ndarray, goal: ResolvedGoal) -> float:
+    cost = goal.counts(len(values)).cost(int(labels.max()) + 1)
+    return partition_value(values, labels, goal.objective) - cost

@@ -1,4 +1,4 @@
-"""Partitions of tasks, their objective, and the affinity's normal form."""
+"""Partitions of tasks, and the affinity's normal form."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,8 @@ class NormalisedAffinity(NamedTuple):
     """An affinity brought to zero mean and unit spread.
 
     For n ≥ 2 the affinity as given is ``mean + spread * values`` off the diagonal, so a partition
-    of objective v on ``values`` has objective ``mean * n + spread * v`` on the affinity as given.
+    of objective v on ``values`` has objective ``offset + spread * v`` on the affinity as given,
+    where the offset (``Objective.offset``) is the same for all partitions.
 
     Attributes:
         values: float64[n, n], symmetric, zero diagonal, off-diagonal mean 0 and deviation 1 (or
@@ -46,34 +47,9 @@ def canonical_labels(labels) -> np.ndarray:
     return rank[inverse]
 
 
-def partition_objective(affinity, labels) -> float:
-    """Returns the total affinity within groups, each group divided by its size.
-
-    Σ_g (1/|g|) Σ_{i,j ∈ g} U_ij, the diagonal included: the value ⟨U, X⟩ of the partition matrix
-    X_ij = 1/|g| for i, j in the same group g.
-
-    Args:
-        affinity: float[n, n], U; used as given, diagonal too.
-        labels: [n], the group of each task.
-
-    Returns:
-        The objective, in the units of the affinity.
-
-    Raises:
-        ValueError: the shapes do not match.
-
-    Reference: PolicyGradEx (arXiv 2511.12779), the clustering objective before relaxation.
-    """
-    affinity = np.asarray(affinity, dtype=np.float64)
-    labels = canonical_labels(labels)
-    if affinity.shape != (len(labels), len(labels)):
-        raise ValueError(
-            f"affinity must be square with one row a label ({len(labels)}); "
-            f"got shape {affinity.shape}."
-        )
-    member = labels[:, None] == np.arange(labels.max() + 1)
-    within = np.einsum("ig,ij,jg->g", member, affinity, member, optimize=True)
-    return float(np.sum(within / member.sum(axis=0)))
+def membership(labels: np.ndarray) -> np.ndarray:
+    """Returns float64[n, k], 1 where the task is in the group; of labels int[n] in 0..k-1."""
+    return (labels[:, None] == np.arange(labels.max() + 1)).astype(np.float64)
 
 
 def partition_matrix(labels) -> np.ndarray:
@@ -155,10 +131,10 @@ def normalise_affinity(affinity) -> NormalisedAffinity:
     """Symmetrises an affinity, fixes its diagonal, and removes its mean and spread.
 
     V = (U + Uᵀ)/2 with V_ii = mean off-diagonal entry μ of V; then W = (V - μ)/σ, where σ is the
-    standard deviation of the off-diagonal entries (1 where it is about zero). So W_ii = 0. All
-    partitions into k groups keep their order: ⟨V, X⟩ = μ n + σ ⟨W, X⟩.
+    standard deviation of the off-diagonal entries (1 where it is about zero). So W_ii = 0. By the
+    mean within groups all partitions into k groups keep their order: ⟨V, X⟩ = μ n + σ ⟨W, X⟩.
 
-    Adding c to the diagonal adds ck to the objective of a partition into k groups, so for fixed k
+    Adding c to the diagonal adds ck to that objective of a partition into k groups, so for fixed k
     the diagonal is irrelevant, and where k is free it is the same thing as a penalty λ = -c.
 
     Args:
@@ -170,7 +146,11 @@ def normalise_affinity(affinity) -> NormalisedAffinity:
     Raises:
         ValueError: see ``check_affinity``.
     """
-    affinity = check_affinity(affinity)
+    return normal_form(check_affinity(affinity))
+
+
+def normal_form(affinity: np.ndarray) -> NormalisedAffinity:
+    """``normalise_affinity`` of an affinity that ``check_affinity`` has returned."""
     num_tasks = len(affinity)
     if num_tasks == 1:
         return NormalisedAffinity(np.zeros((1, 1)), float(affinity[0, 0]), 1.0)

@@ -1,18 +1,22 @@
-"""The number of groups, chosen on held-out subsets."""
+"""The number of groups, chosen on validation subsets."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from pgx_jax.grouping.partitions import check_affinity, normalise_affinity
-from pgx_jax.grouping.rounding import round_to_each
+from pgx_jax.effects import additive_effects, standardise_scores_on_host
+from pgx_jax.grouping.objectives import MEAN_WITHIN, Objective
+from pgx_jax.grouping.partitions import check_affinity, membership, normal_form
+from pgx_jax.grouping.rounding.multistart import round_to_each
+
+Refit = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 NUM_FOLDS = 5
 NUM_REPEATS = 4
 # Many tasks have many scores to judge by, and every fold takes its time.
 NUM_REPEATS_LARGE = 1
 LARGE_PROBLEM = 60
-# Fewer distinct subsets than this leave nothing to learn from once some are held out.
+# Fewer distinct subsets than this leave nothing to learn from once some are left out.
 FEWEST_SUBSETS = 4
 # Beyond this many groups the search is slow and, at usual numbers of subsets, hopeless.
 LARGEST_DEFAULT = 20
@@ -32,11 +36,12 @@ def select_num_groups(
     scores,
     subsets,
     *,
-    refit: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    refit: Refit | None = None,
     max_groups: int | None = None,
     num_folds: int = NUM_FOLDS,
     num_repeats: int | None = None,
     seed: int = 0,
+    objective: Objective = MEAN_WITHIN,
 ) -> tuple[int, dict[int, float]]:
     """Chooses the number of groups by cross-validation over subsets.
 
@@ -45,12 +50,12 @@ def select_num_groups(
     ``refit``, or by ridge regression of z_i(S) on who else is in S), by rounding and local search
     without the relaxation. The affinity by means is U_ij = mean of (z_i(S) + z_j(S))/2 over the
     subsets that hold i and j; its block means M_gh between groups g and h (weighted by how often
-    each pair was sampled) predict the held-out scores,
+    each pair was sampled) predict the scores of the validation subsets,
 
         z_i(S) ≈ a_i + b Σ_{j ∈ S, j ≠ i} M_{g(i) g(j)},
 
     with a_i and b fitted by least squares on the training subsets. error(k) is the mean squared
-    error over the held-out scores, in units of their variance: about 1 where nothing is
+    error over the validation scores, in units of their variance: about 1 where nothing is
     predicted. The smallest k whose mean error is within one standard error (of the difference,
     over folds) of the least is chosen: with no structure that is k = 1. A smaller k is chosen
     where the groups between it and the k of least error gain, on average, less than 6 % of what
@@ -67,9 +72,10 @@ def select_num_groups(
         num_folds: folds, ≥ 2; at most one a distinct subset. Equal subsets share a fold.
         num_repeats: how often the folds are redrawn, ≥ 1; None means 4, or 1 beyond 60 tasks.
         seed: of the folds and of the clustering's random starts.
+        objective: what a partition is worth in the clustering.
 
     Returns:
-        k, and the mean held-out error of every k tried.
+        k, and the mean validation error of every k tried.
 
     Raises:
         ValueError: shapes that do not match, scores that are not finite where they count, fewer
@@ -80,57 +86,66 @@ def select_num_groups(
     one standard error is that of Breiman et al. (1984).
     """
     scores, subsets = check_scores(scores, subsets)
-    num_tasks = scores.shape[1]
-    check_max_groups(max_groups, num_tasks)
-    large = num_tasks > LARGE_PROBLEM
-    if num_repeats is None:
-        num_repeats = NUM_REPEATS_LARGE if large else NUM_REPEATS
-    if num_folds < 2 or num_repeats < 1:
+    check_max_groups(max_groups, scores.shape[1])
+    if num_folds < 2 or (num_repeats is not None and num_repeats < 1):
         raise ValueError(
             "num_folds must be at least 2 and num_repeats at least 1; "
             f"got {num_folds} and {num_repeats}."
         )
+    return choose_num_groups(
+        scores,
+        subsets,
+        refit=refit,
+        max_groups=max_groups,
+        num_folds=num_folds,
+        num_repeats=num_repeats,
+        seed=seed,
+        objective=objective,
+    )
+
+
+def choose_num_groups(
+    scores: np.ndarray,
+    subsets: np.ndarray,
+    *,
+    refit: Refit | None,
+    max_groups: int | None,
+    num_folds: int = NUM_FOLDS,
+    num_repeats: int | None = None,
+    seed: int,
+    objective: Objective,
+) -> tuple[int, dict[int, float]]:
+    """``select_num_groups`` of what was checked before; see there."""
+    num_tasks = scores.shape[1]
+    large = num_tasks > LARGE_PROBLEM
+    if num_repeats is None:
+        num_repeats = NUM_REPEATS_LARGE if large else NUM_REPEATS
+    num_random = NUM_RANDOM_STARTS_LARGE if large else NUM_RANDOM_STARTS
     largest = LARGEST_DEFAULT if max_groups is None else int(max_groups)
     sizes = range(1, max(min(largest, num_tasks - 1), 1) + 1)
+    standardised = standardise_scores_on_host(scores, subsets)
 
-    standardised = standardise_scores(scores, subsets)
-
-    def train(rows: np.ndarray) -> np.ndarray:
+    def affinity_from(rows: np.ndarray) -> np.ndarray:
         if refit is None:
-            return _additive_affinity(standardised[rows], subsets[rows].astype(np.float64))
+            return additive_effects(standardised[rows], subsets[rows].astype(np.float64))
         return _checked_affinity(refit(scores[rows], subsets[rows]), num_tasks)
 
-    kinds = np.unique(subsets, axis=0, return_inverse=True)[1].reshape(-1)
-    num_kinds = int(kinds.max()) + 1
-    num_folds = min(num_folds, num_kinds)
+    distinct = np.unique(subsets, axis=0, return_inverse=True)[1].reshape(-1)
+    num_distinct = int(distinct.max()) + 1
+    num_folds = min(num_folds, num_distinct)
     rng = np.random.default_rng(seed)
     errors = []
     for _ in range(num_repeats):
-        fold = rng.permutation(np.arange(num_kinds) % num_folds)[kinds]
-        for held_out in range(num_folds):
-            test = fold == held_out
-            if subsets[test].any():
-                affinity = normalise_affinity(train(~test)).values
-                errors.append(_held_out_errors(standardised, subsets, affinity, test, sizes, seed))
+        folds = rng.permutation(np.arange(num_distinct) % num_folds)[distinct]
+        for fold in range(num_folds):
+            validation = folds == fold
+            if subsets[validation].any():
+                affinity = normal_form(affinity_from(~validation)).values
+                partitions = round_to_each(
+                    affinity, sizes, objective=objective, seed=seed, num_random=num_random
+                )
+                errors.append(_validation_errors(standardised, subsets, validation, partitions))
     return _smallest_within_one_standard_error(np.array(errors), num_folds, sizes)
-
-
-def standardise_scores(scores: np.ndarray, subsets: np.ndarray) -> np.ndarray:
-    """Brings each task's scores to mean 0 and deviation 1 over the subsets that hold it.
-
-    Args:
-        scores: float[m, n]; read only where ``subsets`` is True.
-        subsets: bool[m, n].
-
-    Returns:
-        float64[m, n]; 0 where ``subsets`` is False, and for a task whose scores do not vary.
-    """
-    count = np.maximum(subsets.sum(axis=0), 1)
-    mean = np.where(subsets, scores, 0.0).sum(axis=0) / count
-    centred = np.where(subsets, scores - mean, 0.0)
-    deviation = np.sqrt(np.sum(centred**2, axis=0) / count)
-    constant = deviation <= 1e-12 * np.maximum(np.abs(mean), np.finfo(np.float64).tiny)
-    return np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))
 
 
 def check_scores(scores, subsets) -> tuple[np.ndarray, np.ndarray]:
@@ -206,58 +221,32 @@ def _checked_affinity(affinity, num_tasks: int) -> np.ndarray:
     return affinity
 
 
-def _held_out_errors(
+def _validation_errors(
     standardised: np.ndarray,
     subsets: np.ndarray,
-    affinity: np.ndarray,
-    test: np.ndarray,
-    sizes: range,
-    seed: int,
+    validation: np.ndarray,
+    partitions: list[np.ndarray],
 ) -> list[float]:
+    """The mean squared error on the validation subsets, bool[m], of each partition int[n]."""
     member = subsets.astype(np.float64)
-    train_member, test_member = member[~test], member[test]
-    total, count = _pair_sums(standardised[~test], train_member)
-    large = len(affinity) > LARGE_PROBLEM
-    num_random = NUM_RANDOM_STARTS_LARGE if large else NUM_RANDOM_STARTS
-    partitions = round_to_each(affinity, sizes, seed=seed, num_random=num_random)
-    held = np.maximum(train_member.sum(axis=0), 1.0)
-    centred = standardised - (standardised * member)[~test].sum(axis=0) / held
+    training_member, validation_member = member[~validation], member[validation]
+    total, count = _pair_sums(standardised[~validation], training_member)
+    held = np.maximum(training_member.sum(axis=0), 1.0)
+    centred = standardised - (standardised * member)[~validation].sum(axis=0) / held
     errors = []
     for labels in partitions:
-        block = (labels[:, None] == np.arange(labels.max() + 1)).astype(np.float64)
+        block = membership(labels)
         block_count = np.maximum(block.T @ count @ block, 1.0)
         predicted = block @ ((block.T @ total @ block) / block_count) @ block.T
         np.fill_diagonal(predicted, 0.0)
         partners = member @ predicted
-        partners = partners - np.sum(train_member * partners[~test], axis=0) / held
-        variation = np.sum(train_member * partners[~test] ** 2)
-        slope = np.sum(train_member * partners[~test] * centred[~test]) / max(variation, TINY)
-        residual = test_member * (centred[test] - slope * partners[test])
-        errors.append(float(np.sum(residual**2) / test_member.sum()))
+        partners = partners - np.sum(training_member * partners[~validation], axis=0) / held
+        regressor = training_member * partners[~validation]
+        variation = np.sum(regressor * partners[~validation])
+        slope = np.sum(regressor * centred[~validation]) / max(variation, TINY)
+        residual = validation_member * (centred[validation] - slope * partners[validation])
+        errors.append(float(np.sum(residual**2) / validation_member.sum()))
     return errors
-
-
-def _additive_affinity(standardised: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Returns (b_ij + b_ji)/2, where z_i(S) ≈ a_i + Σ_{j ∈ S} b_ij by ridge regression.
-
-    It places tasks better than the pair means, which move with who else is in the subsets. A pair
-    that is in none of them counts as average: 0, as scores are standardised.
-    """
-    effects = np.zeros((member.shape[1], member.shape[1]))
-    for task, column in enumerate(member.T):
-        held = np.flatnonzero(column)
-        rows = member[held] - member[held].mean(axis=0) if len(held) else member[held]
-        response = standardised[held, task]
-        # (AᵀA + I)⁻¹ Aᵀ = Aᵀ (AAᵀ + I)⁻¹: whichever of the two systems is smaller.
-        if len(held) < len(effects):
-            weights = np.linalg.solve(rows @ rows.T + np.eye(len(held)), response)
-            effects[task] = rows.T @ weights
-        else:
-            gram = rows.T @ rows + np.eye(len(effects))
-            effects[task] = np.linalg.solve(gram, rows.T @ response)
-    affinity = (effects + effects.T) / 2
-    np.fill_diagonal(affinity, 0.0)
-    return affinity
 
 
 def _pair_sums(standardised: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

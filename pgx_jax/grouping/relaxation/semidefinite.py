@@ -7,13 +7,13 @@ Differences from the paper (PolicyGradEx, arXiv 2511.12779, the clustering step)
    relative to the spread of U. The diagonal is fixed at the mean off-diagonal entry; the paper
    leaves it open, and changing it by c is the same as changing λ by -c.
 2. Besides the penalised form (maximise ⟨U, X⟩ - λ tr X) there is the form with exactly k groups
-   (tr X = k, no penalty).
+   (tr X = k, no penalty), and besides the mean within groups their sum (``sum_within.py``).
 3. The solver is named, its status is checked and reported. Beyond 50 tasks it is an iteration of
-   ours (``first_order.py``), because a step of an interior-point method costs about n^6 here.
-4. The bound does not use the solver's optimal value. It is recomputed from the dual matrix of
+   ours (``splitting.py``), because a step of an interior-point method costs about n^6 here.
+4. The bound does not use the solver's optimal value. It is recomputed from the multipliers of
    X ≥ 0 by one eigenvalue decomposition, so it is valid at any solver accuracy; it also uses that
    the eigenvalues of X are at most 1.
-5. Rounding is by several starts and local moves (``rounding.py``), not by reading off X.
+5. Rounding is by several starts and local moves (``multistart.py``), not by reading off X.
 """
 
 import warnings
@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
-from pgx_jax.grouping.splitting import dual_bound, solve_by_splitting
+from pgx_jax.grouping.goals import ResolvedGoal
+from pgx_jax.grouping.relaxation.splitting import solve_by_splitting
 
 CVXPY_SOLVERS = ("CLARABEL", "SCS")
-# The last is in ``first_order.py``.
+# The last is in ``splitting.py``.
 SOLVERS = (*CVXPY_SOLVERS, "ADMM")
 # An interior-point step costs about n^6 here, a first-order step n^3: they cross near here.
 LARGEST_INTERIOR_POINT = 50
@@ -34,134 +34,122 @@ LARGEST_INTERIOR_POINT = 50
 FINE_TOLERANCE, COARSE_TOLERANCE, LARGEST_FINE = 1e-4, 1e-3, 200
 
 
-class Relaxation(NamedTuple):
+class RelaxationSolution(NamedTuple):
     """Solution of the relaxation.
 
     Attributes:
         solution: float[n, n], X, symmetric; None where the solver failed.
-        dual: float[n, n], N ≥ 0, symmetric: multipliers of X ≥ 0; zero where the solver failed.
+        multipliers: float[n, n], N, symmetric, of which ``relaxation_bound`` makes a bound; zero
+            where the solver failed.
         status: "optimal", "optimal_inaccurate", or "failed" and the reason; and, in brackets, the
             solver, as in "optimal (CLARABEL)".
     """
 
     solution: np.ndarray | None
-    dual: np.ndarray
+    multipliers: np.ndarray
     status: str
 
 
 def solve_relaxation(
     affinity: np.ndarray,
-    num_groups: int | None = None,
-    penalty: float | None = None,
+    goal: ResolvedGoal,
     *,
     solver: str | None = None,
     labels: np.ndarray | None = None,
-) -> Relaxation:
+) -> RelaxationSolution:
     """Solves the semidefinite relaxation of grouping.
 
-    maximise ⟨U, X⟩ subject to X positive semidefinite, X ≥ 0, X1 = 1, tr X = k; or, with a
-    penalty, maximise ⟨U, X⟩ - λ tr X without the trace constraint.
+    By the mean within groups: maximise ⟨U, X⟩ subject to X positive semidefinite, X ≥ 0, X1 = 1,
+    tr X = k; or, with a penalty, maximise ⟨U, X⟩ - λ tr X without the trace constraint. Other
+    objectives have other sets of X; see their ``Relaxation``.
 
     Args:
         affinity: float[n, n], U, symmetric and finite; best normalised.
-        num_groups: k in 1..n. Exactly one of ``num_groups`` and ``penalty`` is given.
-        penalty: λ, finite.
+        goal: what is asked.
         solver: "CLARABEL" (accurate; minutes at n = 100), "SCS" (faster), "ADMM" (without cvxpy;
             a minute at n = 1000), or None: the first up to 50 tasks, the third beyond.
         labels: int[n] in 0..k-1, a good partition for "ADMM" to start from; None makes one by
             rounding without the relaxation. The others ignore it.
 
     Returns:
-        X, the multipliers N of X ≥ 0, and the status. A failing solver does not raise.
+        X, the multipliers, and the status. A failing solver does not raise.
 
     Raises:
-        ValueError: not exactly one of k and λ, or an unknown solver.
+        ValueError: an unknown solver.
         ImportError: cvxpy is needed and is not installed.
 
     Reference: PolicyGradEx (arXiv 2511.12779), the SDP of the clustering step; for fixed k this is
     the relaxation of k-means by Peng and Wei (2007).
     """
-    _check_kind(num_groups, penalty)
     num_tasks = len(affinity)
     solver = choose_solver(solver, num_tasks)
     if num_tasks == 1:
-        return Relaxation(np.ones((1, 1)), np.zeros((1, 1)), "optimal")
+        return RelaxationSolution(np.ones((1, 1)), np.zeros((1, 1)), "optimal")
     if solver == "ADMM":
-        found = _by_splitting(affinity, num_groups, penalty, labels)
+        solved = _by_splitting(affinity, goal, labels)
     else:
-        found = _by_cvxpy(affinity, num_groups, penalty, solver)
-    return found._replace(status=f"{found.status} ({solver})")
+        solved = _by_cvxpy(affinity, goal, solver)
+    return solved._replace(status=f"{solved.status} ({solver})")
 
 
 def _by_splitting(
-    affinity: np.ndarray,
-    num_groups: int | None,
-    penalty: float | None,
-    labels: np.ndarray | None,
-) -> Relaxation:
-    if labels is None and num_groups is not None:
-        labels = round_to_groups(affinity, num_groups)
-    elif labels is None:
-        assert penalty is not None
-        labels = round_with_penalty(affinity, penalty)
+    affinity: np.ndarray, goal: ResolvedGoal, labels: np.ndarray | None
+) -> RelaxationSolution:
+    if labels is None:
+        labels = goal.round(affinity)
     try:
         tolerance = FINE_TOLERANCE if len(affinity) <= LARGEST_FINE else COARSE_TOLERANCE
-        found = solve_by_splitting(affinity, labels, num_groups, penalty, tolerance=tolerance)
+        result = solve_by_splitting(affinity, labels, goal, tolerance=tolerance)
     except (np.linalg.LinAlgError, ArithmeticError) as error:
-        return Relaxation(None, np.zeros_like(affinity), f"failed: {type(error).__name__}")
-    status = "optimal" if found.converged else "optimal_inaccurate"
-    return Relaxation(found.solution, found.dual, status)
+        return _failed(affinity, type(error).__name__)
+    status = "optimal" if result.converged else "optimal_inaccurate"
+    return RelaxationSolution(result.solution, result.multipliers, status)
 
 
-def _by_cvxpy(
-    affinity: np.ndarray, num_groups: int | None, penalty: float | None, solver: str
-) -> Relaxation:
+def _by_cvxpy(affinity: np.ndarray, goal: ResolvedGoal, solver: str) -> RelaxationSolution:
     cp = import_cvxpy()
     num_tasks = len(affinity)
-    zero = np.zeros((num_tasks, num_tasks))
     matrix = cp.Variable((num_tasks, num_tasks), symmetric=True)
     # The diagonal is non-negative by X ⪰ 0, and the lower triangle mirrors the upper one.
     upper = np.triu_indices(num_tasks, 1)
     nonnegative = matrix[upper] >= 0
-    constraints = [matrix >> 0, cp.sum(matrix, axis=1) == 1, nonnegative]
+    terms = goal.objective.relaxation.program_terms(cp, matrix, goal.counts(num_tasks))
     value = cp.sum(cp.multiply(affinity, matrix))
-    if num_groups is not None:
-        constraints.append(cp.trace(matrix) == num_groups)
-    else:
-        value = value - penalty * cp.trace(matrix)
-    problem = cp.Problem(cp.Maximize(value), constraints)
+    value = value if terms.cost is None else value - terms.cost
+    problem = cp.Problem(cp.Maximize(value), [*terms.constraints, nonnegative])
     try:
         with warnings.catch_warnings():
             # cvxpy warns about inaccurate solutions; the status says so, and the bound allows it.
             warnings.filterwarnings("ignore", message="Solution may be inaccurate")
             problem.solve(solver=solver)
     except (cp.error.SolverError, ArithmeticError, ValueError) as error:
-        return Relaxation(None, zero, f"failed: {type(error).__name__}")
+        return _failed(affinity, type(error).__name__)
     status = str(problem.status)
     if status not in ("optimal", "optimal_inaccurate") or matrix.value is None:
-        return Relaxation(None, zero, f"failed: {status}")
+        return _failed(affinity, status)
     solution = np.asarray(matrix.value)
-    dual = zero
+    multipliers = np.zeros((num_tasks, num_tasks))
     if nonnegative.dual_value is not None and np.all(np.isfinite(nonnegative.dual_value)):
         # One multiplier stands for the pair X_ij = X_ji, so each entry gets half of it.
-        dual[upper] = np.maximum(0.5 * nonnegative.dual_value, 0.0)
-        dual = dual + dual.T
+        multipliers[upper] = np.maximum(0.5 * nonnegative.dual_value, 0.0)
+        multipliers = multipliers + multipliers.T
+    further = terms.multipliers()
+    multipliers = multipliers if further is None else multipliers + further
     if not np.all(np.isfinite(solution)):
-        return Relaxation(None, dual, "failed: not finite")
-    return Relaxation(0.5 * (solution + solution.T), dual, status)
+        return RelaxationSolution(None, multipliers, "failed: not finite")
+    return RelaxationSolution(0.5 * (solution + solution.T), multipliers, status)
 
 
-def relaxation_bound(
-    affinity: np.ndarray,
-    dual: np.ndarray,
-    num_groups: int | None = None,
-    penalty: float | None = None,
-) -> float:
-    """Bounds the objective of every partition from above, for any dual matrix N ≥ 0.
+def _failed(affinity: np.ndarray, reason: str) -> RelaxationSolution:
+    return RelaxationSolution(None, np.zeros_like(affinity), f"failed: {reason}")
 
-    Let X be the averaging matrix of a partition into k groups: X ≥ 0, X1 = 1, and X is an
-    orthogonal projection of rank k. With P = I - 11ᵀ/n, X = 11ᵀ/n + PXP, where PXP is a
-    projection of rank k-1 on the space orthogonal to 1. As ⟨N, X⟩ ≥ 0,
+
+def relaxation_bound(affinity: np.ndarray, multipliers: np.ndarray, goal: ResolvedGoal) -> float:
+    """Bounds the objective of every partition from above, for any multipliers N.
+
+    By the mean within groups, let X be the averaging matrix of a partition into k groups: X ≥ 0,
+    X1 = 1, and X is an orthogonal projection of rank k. With P = I - 11ᵀ/n, X = 11ᵀ/n + PXP, where
+    PXP is a projection of rank k-1 on the space orthogonal to 1. As ⟨N, X⟩ ≥ 0 for N ≥ 0,
 
         ⟨U, X⟩ ≤ ⟨U + N, X⟩ ≤ 1ᵀ(U+N)1/n + (sum of the k-1 largest eigenvalues of P(U+N)P),
 
@@ -174,21 +162,22 @@ def relaxation_bound(
 
     Args:
         affinity: float[n, n], U, symmetric and finite.
-        dual: float[n, n], N; it is symmetrised, and clipped at 0 from below.
-        num_groups: k in 1..n. Exactly one of ``num_groups`` and ``penalty`` is given.
-        penalty: λ, finite.
+        multipliers: float[n, n], N; it is symmetrised, and clipped at 0 from below.
+        goal: what is asked.
 
     Returns:
         The better of the bounds with N and with N = 0.
-
-    Raises:
-        ValueError: not exactly one of k and λ.
     """
-    _check_kind(num_groups, penalty)
-    dual = np.maximum(0.5 * (dual + dual.T), 0.0)
-    return min(
-        _bound(matrix, num_groups, penalty) for matrix in (affinity + dual, np.asarray(affinity))
-    )
+    relaxation, counts = goal.objective.relaxation, goal.counts(len(affinity))
+    feasible = relaxation.feasible(multipliers, counts)
+    bounds = []
+    for used in (feasible, np.zeros_like(feasible)):
+        bound = relaxation.bound(affinity, used, counts)
+        size = float(np.linalg.norm(affinity + used)) + abs(bound) + abs(counts.price)
+        trace = relaxation.trace(counts, len(affinity))
+        margin = 4.0 * len(affinity) * trace * float(np.finfo(np.float64).eps) * size
+        bounds.append(bound + margin)
+    return min(bounds)
 
 
 def choose_solver(solver: str | None, num_tasks: int) -> str:
@@ -228,16 +217,3 @@ def import_cvxpy() -> ModuleType:
             'Run: pip install "cvxpy>=1.6" "clarabel>=0.10"'
         ) from error
     return cvxpy
-
-
-def _bound(matrix: np.ndarray, num_groups: int | None, penalty: float | None) -> float:
-    num_tasks = len(matrix)
-    bound = dual_bound(matrix, num_groups, penalty)
-    size = num_tasks if num_groups is None else num_groups
-    scale = float(np.linalg.norm(matrix)) + abs(bound) + abs(penalty or 0.0)
-    return bound + 4.0 * num_tasks * size * float(np.finfo(np.float64).eps) * scale
-
-
-def _check_kind(num_groups: int | None, penalty: float | None) -> None:
-    if (num_groups is None) == (penalty is None):
-        raise ValueError("Give exactly one of num_groups and penalty.")

@@ -4,8 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pgx_jax.grouping.local_search import improve, objectives
+from pgx_jax.grouping.objectives import MEAN_WITHIN, Objective
+from pgx_jax.grouping.objectives.values import partition_values
 from pgx_jax.grouping.partitions import canonical_labels, canonical_order
+from pgx_jax.grouping.rounding.local_search import local_search
+from pgx_jax.grouping.rounding.merging import greedy_merges
 
 NUM_RANDOM_STARTS = 64
 # Random starts seldom win where there are many tasks, and each costs n moves.
@@ -23,6 +26,7 @@ def round_to_groups(
     num_groups: int,
     solution: np.ndarray | None = None,
     *,
+    objective: Objective = MEAN_WITHIN,
     seed: int = 0,
     num_random: int | None = None,
 ) -> np.ndarray:
@@ -31,20 +35,23 @@ def round_to_groups(
     Starts: farthest-first groupings of the rows of X, of its leading eigenvectors and of the
     leading eigenvectors of the centred affinity, from several first tasks each; greedy merging
     under the affinity and under X; random ones. Each is improved by local search under the
-    affinity, and the best is kept. Deterministic, and independent of the order of the tasks
+    affinity, and the best is taken. Deterministic, and independent of the order of the tasks
     except for ties.
 
     Args:
         affinity: float[n, n], symmetric with zero diagonal.
         num_groups: k in 1..n.
         solution: float[n, n], X of the relaxation, or None to do without it.
+        objective: what the best is judged by.
         seed: of the random starts.
         num_random: how many random starts, ≥ 0; None means 64, or 4 beyond 100 tasks.
 
     Returns:
         int64[n], canonical labels in 0..k-1.
     """
-    return round_to_each(affinity, [num_groups], solution, seed=seed, num_random=num_random)[0]
+    return round_to_each(
+        affinity, [num_groups], solution, objective=objective, seed=seed, num_random=num_random
+    )[0]
 
 
 def round_to_each(
@@ -52,6 +59,7 @@ def round_to_each(
     sizes: Iterable[int],
     solution: np.ndarray | None = None,
     *,
+    objective: Objective,
     seed: int = 0,
     num_random: int | None = None,
 ) -> list[np.ndarray]:
@@ -61,6 +69,7 @@ def round_to_each(
         affinity: float[n, n], symmetric with zero diagonal.
         sizes: the numbers of groups, each in 1..n.
         solution: see ``round_to_groups``.
+        objective: see ``round_to_groups``.
         seed: see ``round_to_groups``.
         num_random: see ``round_to_groups``.
 
@@ -72,29 +81,30 @@ def round_to_each(
         num_random = NUM_RANDOM_STARTS if num_tasks <= LARGE_PROBLEM else NUM_RANDOM_STARTS_LARGE
     order = canonical_order(affinity)
     affinity = affinity[np.ix_(order, order)]
-    paths = [merge_path(affinity)]
+    merges = [greedy_merges(affinity, objective).labels]
     leading = _leading_eigenvectors(_centred(affinity))
     leading_of_solution = None
     if solution is not None:
         solution = solution[np.ix_(order, order)]
-        paths.append(merge_path(solution - np.diag(np.diag(solution))))
+        merges.append(greedy_merges(solution - np.diag(np.diag(solution)), objective).labels)
         leading_of_solution = _leading_eigenvectors(solution)
-    found = []
+    partitions = []
     for num_groups in sizes:
         if num_groups in (1, num_tasks):
-            found.append(np.arange(num_tasks) % num_groups)
+            partitions.append(np.arange(num_tasks) % num_groups)
             continue
-        starts = [path[None, num_groups - 1] for path in paths]
+        starts = [labels[None, num_groups - 1] for labels in merges]
         starts.append(farthest_first(leading[:, : num_groups - 1], num_groups))
         starts.append(_random_starts(num_tasks, num_groups, seed, num_random))
         if solution is not None and leading_of_solution is not None:
             starts.append(farthest_first(solution, num_groups))
             starts.append(farthest_first(leading_of_solution[:, :num_groups], num_groups))
-        labels = improve(affinity, np.concatenate(starts), num_groups)
+        labels = local_search(affinity, np.concatenate(starts), num_groups, objective)
         original = np.empty(num_tasks, dtype=np.int64)
-        original[order] = labels[objectives(affinity, labels, num_groups).argmax()]
-        found.append(canonical_labels(original))
-    return found
+        values = partition_values(affinity, labels, num_groups, objective)
+        original[order] = labels[values.argmax()]
+        partitions.append(canonical_labels(original))
+    return partitions
 
 
 def round_with_penalty(
@@ -102,17 +112,19 @@ def round_with_penalty(
     penalty: float,
     solution: np.ndarray | None = None,
     *,
+    objective: Objective = MEAN_WITHIN,
     seed: int = 0,
 ) -> np.ndarray:
     """Finds a good partition where each group costs a penalty λ, choosing the number of groups.
 
     Maximises ⟨U, X⟩ - λ k. Up to 20 tasks every k in 1..n is rounded; beyond, the k that greedy
-    merging likes best with their neighbours, and those around tr X.
+    merging likes best with their neighbours, and those around the one that X stands for.
 
     Args:
         affinity: float[n, n], symmetric with zero diagonal.
         penalty: λ.
         solution: float[n, n], X of the penalised relaxation, or None to do without it.
+        objective: what partitions are judged by.
         seed: of the random starts.
 
     Returns:
@@ -120,85 +132,17 @@ def round_with_penalty(
     """
     num_tasks = len(affinity)
     best_value, best_labels = -np.inf, np.zeros(num_tasks, dtype=np.int64)
-    sizes = _candidate_sizes(affinity, penalty, solution)
-    for num_groups, labels in zip(
-        sizes, round_to_each(affinity, sizes, solution, seed=seed), strict=True
-    ):
-        value = objectives(affinity, labels[None], num_groups)[0] - penalty * num_groups
+    sizes = list(range(1, num_tasks + 1))
+    if num_tasks > SMALL_PROBLEM:
+        sizes = _candidate_sizes(affinity, penalty, solution, objective)
+    partitions = round_to_each(affinity, sizes, solution, objective=objective, seed=seed)
+    for num_groups, labels in zip(sizes, partitions, strict=True):
+        value = partition_values(affinity, labels[None], num_groups, objective)[0]
+        value -= penalty * num_groups
         # Candidates come in increasing order: a tie goes to the fewer groups.
         if value > best_value + 1e-12 * (1.0 + abs(value)):
             best_value, best_labels = value, labels
     return best_labels
-
-
-def merge_path(affinity: np.ndarray) -> np.ndarray:
-    """Merges groups greedily, from n single tasks down to one group.
-
-    Every step merges the two groups whose union raises Σ_g (1/|g|) Σ_{i,j ∈ g} U_ij most.
-
-    Args:
-        affinity: float[n, n], symmetric.
-
-    Returns:
-        int64[n, n]: row k-1 holds the labels, in 0..k-1, of the partition into k groups.
-    """
-    return _merge(affinity)[0]
-
-
-def _merge(affinity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The path of greedy merges, and the objective of each partition on it; [n, n] and [n]."""
-    num_tasks = len(affinity)
-    between = np.array(affinity, dtype=np.float64)
-    size = np.ones(num_tasks)
-    labels = np.arange(num_tasks)
-    path = np.empty((num_tasks, num_tasks), dtype=np.int64)
-    path[-1] = labels
-    values = np.empty(num_tasks)
-    values[-1] = np.trace(between)
-    alive = np.ones(num_tasks, dtype=bool)
-    # The best partner of every group among those numbered after it; a merge changes few of them.
-    best_gain, partner = np.full(num_tasks, -np.inf), np.zeros(num_tasks, dtype=np.int64)
-
-    def gains(groups: np.ndarray, others: np.ndarray) -> np.ndarray:
-        within = between.diagonal()
-        ratio = within / size
-        rows = np.ix_(groups, others)
-        union = (within[groups, None] + within[others] + 2 * between[rows]) / (
-            size[groups, None] + size[others]
-        )
-        return union - ratio[groups, None] - ratio[others]
-
-    def look(groups: np.ndarray) -> None:
-        every = np.arange(num_tasks)
-        gain = gains(groups, every)
-        gain[(groups[:, None] >= every) | ~alive] = -np.inf
-        partner[groups] = gain.argmax(axis=1)
-        best_gain[groups] = gain[np.arange(len(groups)), partner[groups]]
-
-    look(np.arange(num_tasks))
-    for num_groups in range(num_tasks - 1, 0, -1):
-        first = int(best_gain.argmax())
-        second = int(partner[first])
-        values[num_groups - 1] = values[num_groups] + best_gain[first]
-        between[first] += between[second]
-        between[:, first] += between[:, second]
-        size[first] += size[second]
-        # The merged group keeps its first number; the other number is never used again.
-        alive[second] = False
-        best_gain[second] = -np.inf
-        earlier = np.flatnonzero(alive[:first])
-        gain = gains(earlier, np.array([first]))[:, 0]
-        better = (gain > best_gain[earlier]) | (
-            (gain == best_gain[earlier]) & (first < partner[earlier])
-        )
-        stale = alive & ((partner == first) | (partner == second))
-        best_gain[earlier[better]], partner[earlier[better]] = gain[better], first
-        stale[earlier[better]] = False
-        stale[first] = True
-        look(np.flatnonzero(stale))
-        labels = np.where(labels == second, first, labels)
-        path[num_groups - 1] = canonical_labels(labels)
-    return path, values
 
 
 def farthest_first(points: np.ndarray, num_groups: int) -> np.ndarray:
@@ -232,19 +176,18 @@ def farthest_first(points: np.ndarray, num_groups: int) -> np.ndarray:
 
 
 def _candidate_sizes(
-    affinity: np.ndarray, penalty: float, solution: np.ndarray | None
+    affinity: np.ndarray, penalty: float, solution: np.ndarray | None, objective: Objective
 ) -> list[int]:
     num_tasks = len(affinity)
-    if num_tasks <= SMALL_PROBLEM:
-        return list(range(1, num_tasks + 1))
     order = canonical_order(affinity)
-    values = _merge(affinity[np.ix_(order, order)])[1] - penalty * np.arange(1, num_tasks + 1)
+    values = greedy_merges(affinity[np.ix_(order, order)], objective).values
+    values = values - penalty * np.arange(1, num_tasks + 1)
     candidates = set((np.argsort(-values, kind="stable")[:NUM_CANDIDATES] + 1).tolist())
     best = int(values.argmax()) + 1
     candidates |= {best - 2, best - 1, best + 1, best + 2, 1, num_tasks}
     if solution is not None:
-        trace = round(float(np.trace(solution)))
-        candidates |= {trace - 1, trace, trace + 1}
+        relaxed = round(objective.relaxation.num_groups(solution))
+        candidates |= {relaxed - 1, relaxed, relaxed + 1}
     return sorted(size for size in candidates if 1 <= size <= num_tasks)
 
 
