@@ -11,7 +11,6 @@ from jax import Array
 from jax.sharding import Mesh
 
 from pgx_jax.estimation import (
-    AffinityKind,
     estimate_affinity,
     fit_subsets,
     gradient_features,
@@ -22,7 +21,7 @@ from pgx_jax.estimation import (
     validation,
 )
 from pgx_jax.estimation.projections.features import PROJECTIONS, Projection, ProjectionName
-from pgx_jax.estimation.scores.scores import KINDS, Kind
+from pgx_jax.estimation.scores.base import SCORES
 from pgx_jax.grouping import cluster_tasks
 from pgx_jax.types import Grouping, SubsetFits, Transitions
 
@@ -49,7 +48,7 @@ class GroupedTasks(NamedTuple):
     fits: SubsetFits
     projection: Projection
     feature_scale: Array
-    affinity_kind: AffinityKind
+    affinity_kind: str
 
 
 def group_tasks(
@@ -60,13 +59,13 @@ def group_tasks(
     num_groups: int | None = None,
     key: Array,
     rollout: Callable[[Any, Array, Array], Array] | None = None,
-    kind: Kind | None = None,
+    kind: str | None = None,
     rho: float | None = 0.1,
     dim: int = 400,
     projection: ProjectionName = "gaussian",
     num_subsets: int | None = None,
     subset_size: int | None = None,
-    affinity: AffinityKind | None = None,
+    affinity: str | None = None,
     l2: float = 1e-2,
     max_groups: int | None = None,
     batch_size: int = 1024,
@@ -136,8 +135,8 @@ def group_tasks(
         validation.check_batch_size(rollout_batch_size, "rollout_batch_size")
     validation.check_positive(l2=l2, **({} if rho is None else {"rho": rho}))
     kind = kind or ("surrogate" if rollout is None else "rollout")
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    if kind not in SCORES:
+        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(SCORES)}")
     if projection not in PROJECTIONS:
         raise ValueError(
             f"projection is {projection!r}; it must be one of {', '.join(PROJECTIONS)}"

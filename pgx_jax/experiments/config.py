@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pgx_jax.envs.families import check_family, unknown_name
-from pgx_jax.estimation.designs.usual import AFFINITIES, MOST_ADDITIVE, AffinityKind, plan_subsets
+from pgx_jax.estimation.affinity.rules import AFFINITY_RULES, MOST_ADDITIVE
+from pgx_jax.estimation.designs.usual import plan_subsets
 from pgx_jax.estimation.projections.features import PROJECTIONS, ProjectionName
-from pgx_jax.estimation.scores.scores import KINDS, Kind
+from pgx_jax.estimation.scores.base import SCORES
 from pgx_jax.rl.algorithms.ppo import PPOConfig
 
 
@@ -41,10 +42,10 @@ class RunConfig:
         num_subsets: m; None takes what ``plan_subsets`` does.
         subset_size: tasks in a subset.
         l2: ridge penalty of the fits, for features of unit mean square norm.
-        score: policy evaluation algorithm, one of ``KINDS``.
+        score: policy evaluation algorithm, one of ``SCORES``.
         rho: relative parameter distance |θ_S - θ*| / |θ*| of the adapted policies.
         score_episodes: episodes per subset and member task, for rollout scores.
-        affinity: how scores become an affinity, one of ``AFFINITIES``.
+        affinity: how scores become an affinity, one of ``AFFINITY_RULES``.
         num_groups: k; None chooses it on held-out subsets.
         max_groups: largest k that the automatic choice considers.
         group_steps: environment steps of group training, shared among groups by their tasks.
@@ -74,10 +75,10 @@ class RunConfig:
     num_subsets: int | None = 200
     subset_size: int = 4
     l2: float = 1e-2
-    score: Kind = "rollout"
+    score: str = "rollout"
     rho: float = 0.1
     score_episodes: int = 16
-    affinity: AffinityKind = "additive"
+    affinity: str = "additive"
     num_groups: int | None = None
     max_groups: int = 6
     group_steps: int = 1_000_000
@@ -180,12 +181,12 @@ def check_config(config: RunConfig) -> None:
             f"{config.num_tasks} tasks have fewer than four subsets of {config.subset_size}, too "
             "few to choose the number of groups on; give num_groups, or another subset_size"
         )
-    if config.score not in KINDS:
-        raise ValueError(unknown_name("score", config.score, KINDS))
+    if config.score not in SCORES:
+        raise ValueError(unknown_name("score", config.score, SCORES))
     if config.projection not in PROJECTIONS:
         raise ValueError(unknown_name("projection", config.projection, PROJECTIONS))
-    if config.affinity not in AFFINITIES:
-        raise ValueError(unknown_name("affinity", config.affinity, AFFINITIES))
+    if config.affinity not in AFFINITY_RULES:
+        raise ValueError(unknown_name("affinity", config.affinity, AFFINITY_RULES))
     if config.ppo.num_envs < config.num_tasks:
         raise ValueError(
             f"ppo.num_envs is {config.ppo.num_envs} for {config.num_tasks} tasks; take at least "
