@@ -15,6 +15,7 @@ A       ``advantage``      advantage; its sign is the label, its magnitude the w
 ======  =================  ==========================================================
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,18 @@ class Transitions(NamedTuple):
     action: Any
     advantage: Any
     mask: Any = None
+
+
+class PolicyFunction(NamedTuple):
+    """A policy: its log-probability and its parameters.
+
+    Attributes:
+        log_prob: ``log_prob(params, observation, action)`` -> real scalar, for one transition.
+        params: θ*, a pytree.
+    """
+
+    log_prob: Callable[..., Any]
+    params: Any
 
 
 class SubsetFits(NamedTuple):

@@ -2,15 +2,10 @@
 
 from pgx_jax.estimation.affinity.averages import standardise_scores, task_affinity
 from pgx_jax.estimation.affinity.completion import CompletedAffinity, completed_affinity
+from pgx_jax.estimation.affinity.rules import EstimatedAffinity, estimate_affinity
 from pgx_jax.estimation.designs.coverings import schoenheim_bound
 from pgx_jax.estimation.designs.subsets import balanced_subsets, random_subsets, subset_coverage
-from pgx_jax.estimation.designs.usual import (
-    AffinityKind,
-    EstimatedAffinity,
-    SubsetPlan,
-    estimate_affinity,
-    plan_subsets,
-)
+from pgx_jax.estimation.designs.usual import SubsetPlan, plan_subsets
 from pgx_jax.estimation.fits.exact import fit_subsets_exact
 from pgx_jax.estimation.fits.logistic import fit_subsets
 from pgx_jax.estimation.fits.matrix_free import (
@@ -33,16 +28,11 @@ from pgx_jax.estimation.projections.features import (
     standardise_advantage,
 )
 from pgx_jax.estimation.projections.sketch import TensorSketch, tensor_sketch
-from pgx_jax.estimation.scores.scores import (
-    perturbed_params,
-    rollout_subsets,
-    scatter_scores,
-    score_margins,
-    score_subsets,
-)
+from pgx_jax.estimation.scores.adapted import perturbed_params
+from pgx_jax.estimation.scores.rollout import rollout_subsets, scatter_scores
+from pgx_jax.estimation.scores.scoring import score_margins, score_subsets
 
 __all__ = [
-    "AffinityKind",
     "CompletedAffinity",
     "EstimatedAffinity",
     "GaussianProjection",

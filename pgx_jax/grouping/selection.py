@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pgx_jax.effects import additive_effects, standardise_scores_on_host
+from pgx_jax.effects import additive_effects, standardise_scores
 from pgx_jax.grouping.objectives import MEAN_WITHIN, Objective
 from pgx_jax.grouping.partitions import check_affinity, membership, normal_form
 from pgx_jax.grouping.rounding.multistart import round_to_each
@@ -123,7 +123,7 @@ def choose_num_groups(
     num_random = NUM_RANDOM_STARTS_LARGE if large else NUM_RANDOM_STARTS
     largest = LARGEST_DEFAULT if max_groups is None else int(max_groups)
     sizes = range(1, max(min(largest, num_tasks - 1), 1) + 1)
-    standardised = standardise_scores_on_host(scores, subsets)
+    standardised = standardise_scores(scores, subsets)
 
     def affinity_from(rows: np.ndarray) -> np.ndarray:
         if refit is None:

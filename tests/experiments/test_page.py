@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from pgx_jax.estimation.designs.usual import AFFINITIES
+from pgx_jax.estimation.affinity.rules import AFFINITY_RULES
 from pgx_jax.experiments.report import costs, curves, grouping, scores, style, trainings
 from pgx_jax.experiments.report.page import render_page
 
@@ -459,7 +459,7 @@ def test_affinity_says_what_was_computed(monkeypatch, kind, entry, unit):
 
 
 def test_every_kind_of_affinity_has_its_words():
-    assert set(grouping.ENTRIES) == set(AFFINITIES)
+    assert set(grouping.ENTRIES) == set(AFFINITY_RULES)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -9,14 +9,16 @@ Differences from the paper (PolicyGradEx, arXiv 2511.12779):
    mean over these is moved by who else happens to be in them.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from pgx_jax.effects import score_units, share_of_rounding
 from pgx_jax.estimation import validation
 
 REDUCTIONS = ("pair", "subset", "additive")
@@ -72,9 +74,9 @@ def task_affinity(
         # Rounded up, so that another draw of the same design seldom recompiles.
         most = int(np.asarray(subsets).sum(axis=0).max())
         capacity = min(-(-most // 16) * 16, capacity)
-    return _task_affinity(
-        scores, subsets, standardise=standardise, reduce=reduce, capacity=capacity
-    )
+    if standardise or reduce == "additive":
+        scores = _centred(scores, subsets, scale=standardise)
+    return _averages(scores, subsets, rule=reduce, capacity=capacity)
 
 
 def standardise_scores(scores: Array, subsets: Array) -> Array:
@@ -85,39 +87,66 @@ def standardise_scores(scores: Array, subsets: Array) -> Array:
         subsets: bool[m, n].
 
     Returns:
-        float[m, n].
+        float[m, n]; 0 for a task whose scores do not vary, rounding aside.
     """
+    return _centred(scores, subsets, scale=True)
+
+
+def _centred(scores: Any, subsets: Array, *, scale: bool) -> Array:
+    """Scores less their mean per task, and where ``scale`` over their deviation; 0 elsewhere."""
+    wide = isinstance(scores, np.ndarray) and scores.dtype.itemsize > 4
+    if not wide or not validation.is_concrete(subsets):
+        return _centred_on_device(scores, subsets, scale=scale)
+    # JAX may hold fewer digits: what all scores have in common has to go before it gets them.
+    member = np.asarray(subsets)
+    units = score_units(scores, member)
+    units = units if scale else units._replace(deviation=np.ones_like(units.deviation))
+    return jnp.asarray(units.standardise(scores, member))
+
+
+@partial(jax.jit, static_argnames=("scale",))
+def _centred_on_device(scores: Array, subsets: Array, *, scale: bool) -> Array:
     count = jnp.maximum(subsets.sum(axis=0, keepdims=True), 1)
-    kept = jnp.where(subsets, scores, 0.0)
-    mean = kept.sum(axis=0, keepdims=True) / count
-    centred = jnp.where(subsets, kept - mean, 0.0)
+    mean = jnp.where(subsets, scores, 0.0).sum(axis=0, keepdims=True) / count
+    centred = jnp.where(subsets, scores - mean, 0.0)
+    # The sum of large numbers is rounded; what it leaves of the mean is small, and summed well.
+    centred = jnp.where(subsets, centred - centred.sum(axis=0, keepdims=True) / count, 0.0)
+    if not scale:
+        return centred
     deviation = jnp.sqrt((centred**2).sum(axis=0, keepdims=True) / count)
-    tiny = 1e-6 * jnp.abs(mean) + jnp.finfo(centred.dtype).tiny
+    tiny = share_of_rounding(centred.dtype) * jnp.abs(mean) + jnp.finfo(centred.dtype).tiny
     return jnp.where(deviation > tiny, centred / jnp.maximum(deviation, tiny), 0.0)
 
 
-@partial(jax.jit, static_argnames=("standardise", "reduce", "capacity"))
-def _task_affinity(
-    scores: Array, subsets: Array, *, standardise: bool, reduce: str, capacity: int
-) -> Array:
-    member = subsets.astype(scores.dtype)
-    kept = standardise_scores(scores, subsets) if standardise else jnp.where(subsets, scores, 0.0)
+def pair_totals(values: Any, member: Any, matmul: Callable = np.matmul) -> Any:
+    """Σ over S ∋ i, j of (f_i(S) + f_j(S)) / 2, from values and membership float[m, n]."""
+    one_sided = matmul(values.T, member)
+    return (one_sided + one_sided.T) / 2
+
+
+def subset_totals(values: Any, member: Any, matmul: Callable = np.matmul) -> Any:
+    """Σ over S ∋ i, j of the mean over l ∈ S of f_l(S), from values and membership float[m, n]."""
+    mean = values.sum(axis=1, keepdims=True) / member.sum(axis=1, keepdims=True)
+    return matmul((mean * member).T, member)
+
+
+_TOTALS = {"pair": pair_totals, "subset": subset_totals}
+
+
+@partial(jax.jit, static_argnames=("rule", "capacity"))
+def _averages(scores: Array, subsets: Array, *, rule: str, capacity: int) -> Array:
+    values = jnp.where(subsets, scores, 0.0)
+    member = subsets.astype(values.dtype)
     matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     counts = matmul(member.T, member)
-    if reduce == "additive":
-        effects = jax.lax.map(
-            lambda task: _effects(task[0], task[1], member, capacity),
-            (kept.T, member.T),
-            batch_size=max(1, MOST_NUMBERS // (capacity * member.shape[1])),
-        )
-        return jnp.where(counts > 0, (effects + effects.T) / 2, jnp.nan)
-    if reduce == "pair":
-        one_sided = matmul(kept.T, member)
-        total = (one_sided + one_sided.T) / 2
-    else:
-        mean = kept.sum(axis=1, keepdims=True) / member.sum(axis=1, keepdims=True)
-        total = matmul((mean * member).T, member)
-    return total / counts
+    if rule != "additive":
+        return _TOTALS[rule](values, member, matmul) / counts
+    effects = jax.lax.map(
+        lambda task: _effects(task[0], task[1], member, capacity),
+        (values.T, member.T),
+        batch_size=max(1, MOST_NUMBERS // (capacity * member.shape[1])),
+    )
+    return jnp.where(counts > 0, (effects + effects.T) / 2, jnp.nan)
 
 
 def _effects(scores: Array, held: Array, member: Array, capacity: int) -> Array:

@@ -6,7 +6,7 @@
 
 over the intercepts a and B, where z are the scores standardised per task and |B|_* is the sum of
 the absolute eigenvalues. A pair that shares no subset is filled in from how its tasks go with
-others. Accelerated proximal gradient; λ, and so the rank, is chosen on held-out subsets.
+others. Accelerated proximal gradient; λ, and so the rank, is chosen on validation subsets.
 
 Differences from the paper (PolicyGradEx, arXiv 2511.12779):
 
@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from jax import Array
 
+from pgx_jax.effects import standardise_scores
 from pgx_jax.estimation import validation
 
 # Penalties tried, as shares of the least one that leaves nothing of B.
@@ -41,7 +42,7 @@ class CompletedAffinity(NamedTuple):
         affinity: float64[n, n], B, symmetric, diagonal 0.
         rank: eigenvalues of B (its own diagonal included) that are not zero.
         share: the penalty, as a share of the least one that leaves nothing.
-        errors: mean squared error on held-out scores, in units of their variance, by share.
+        errors: by share, the mean squared error on validation subsets, in units of the variance.
         max_rank: largest rank that was allowed.
     """
 
@@ -65,7 +66,8 @@ class CompletedAffinity(NamedTuple):
             ValueError: a shape differs, or a score of a member is not finite.
         """
         problem = _standardised(*_check(scores, subsets))
-        *_, effects = _path(problem, SHARES[: SHARES.index(self.share) + 1], self.max_rank)
+        shares = SHARES[: SHARES.index(self.share) + 1]
+        *_, effects = _regularisation_path(problem, shares, self.max_rank)
         return _symmetric(effects)
 
 
@@ -104,7 +106,7 @@ def completed_affinity(
         max_rank: largest rank of B, ≥ 1; None means n up to 200 tasks and 64 beyond, where it
             saves most of the time.
         num_folds: folds of subsets that judge the penalties, ≥ 2, at most m; None means 5, of
-            which beyond 200 tasks only the first is held out.
+            which beyond 200 tasks only the first is for validation.
         seed: of the folds.
 
     Returns:
@@ -128,27 +130,27 @@ def completed_affinity(
     large = num_tasks > LARGE_PROBLEM
     rank = min(num_tasks, max_rank or (LARGEST_RANK if large else num_tasks))
     folds = min(num_folds or NUM_FOLDS, num_subsets)
-    held_out = range(1 if large and num_folds is None else folds)
+    judges = range(1 if large and num_folds is None else folds)
 
     whole = _standardised(scores, subsets)
     rng = np.random.default_rng(seed)
     fold = rng.permutation(np.arange(num_subsets) % folds)
     squares = np.full(len(SHARES), np.inf)
-    for number in held_out:
-        found = _held_out_squares(whole, fold == number, rank, patient=len(held_out) > 1)
-        squares = found + np.where(np.isfinite(squares), squares, 0.0)
-    errors = squares / subsets[np.isin(fold, held_out)].sum()
+    for number in judges:
+        added = _validation_squares(whole, fold == number, rank, patient=len(judges) > 1)
+        squares = added + np.where(np.isfinite(squares), squares, 0.0)
+    errors = squares / subsets[np.isin(fold, judges)].sum()
     chosen = int(errors.argmin())
-    *_, effects = _path(whole, SHARES[: chosen + 1], rank)
+    *_, effects = _regularisation_path(whole, SHARES[: chosen + 1], rank)
     eigenvalues = np.abs(np.linalg.eigvalsh(effects))
     tiny = 1e-9 if effects.dtype == np.float64 else 1e-5
-    found = int(np.sum(eigenvalues > tiny * max(float(eigenvalues.max()), 1e-300)))
+    num_used = int(np.sum(eigenvalues > tiny * max(float(eigenvalues.max()), 1e-300)))
     tried = {
         share: float(error)
         for share, error in zip(SHARES, errors, strict=True)
         if np.isfinite(error)
     }
-    return CompletedAffinity(_symmetric(effects), found, SHARES[chosen], tried, rank)
+    return CompletedAffinity(_symmetric(effects), num_used, SHARES[chosen], tried, rank)
 
 
 def _symmetric(effects: np.ndarray) -> np.ndarray:
@@ -157,32 +159,35 @@ def _symmetric(effects: np.ndarray) -> np.ndarray:
     return affinity
 
 
-def _held_out_squares(whole: _Problem, test: np.ndarray, rank: int, *, patient: bool) -> np.ndarray:
-    """Squared errors on held-out subsets for each penalty; inf for those not tried."""
-    problem = _Problem(whole.scores[~test], whole.member[~test])
+def _validation_squares(
+    whole: _Problem, judge: np.ndarray, rank: int, *, patient: bool
+) -> np.ndarray:
+    """Squared errors on validation subsets bool[m] for each penalty; inf for those not tried."""
+    problem = _Problem(whole.scores[~judge], whole.member[~judge])
     problem = problem._replace(scores=problem.centre(problem.scores))
     held = np.maximum(problem.member.sum(axis=0), 1.0)
-    intercept = whole.scores[~test].sum(axis=0) / held
-    tested = whole.member[test]
+    intercept = whole.scores[~judge].sum(axis=0) / held
+    judged = whole.member[judge]
     squares = np.full(len(SHARES), np.inf)
-    for row, effects in enumerate(_path(problem, SHARES, rank)):
+    for row, effects in enumerate(_regularisation_path(problem, SHARES, rank)):
         mean = (problem.member * (problem.member @ effects)).sum(axis=0) / held
-        predicted = intercept + tested @ effects - mean
-        squares[row] = np.sum((tested * (whole.scores[test] - predicted)) ** 2)
+        predicted = intercept + judged @ effects - mean
+        squares[row] = np.sum((judged * (whole.scores[judge] - predicted)) ** 2)
         # One fold can stop where errors rise; with several, they may rise in one of them only.
         if not patient and row >= squares.argmin() + 2:
             break
     return squares
 
 
-def _path(problem: _Problem, shares: tuple[float, ...], rank: int) -> Iterator[np.ndarray]:
+def _regularisation_path(
+    problem: _Problem, shares: tuple[float, ...], rank: int
+) -> Iterator[np.ndarray]:
     """B for each penalty, from the largest, each from where the last one ended."""
     num_tasks = problem.member.shape[1]
-    start = problem.gradient(np.zeros((num_tasks, num_tasks), problem.member.dtype))
-    basis = _Eigenvectors(len(start), rank)
-    largest = float(np.abs(basis.leading(start)[0]).max())
+    effects = np.zeros((num_tasks, num_tasks), problem.member.dtype)
+    basis = _Eigenvectors(num_tasks, rank)
+    largest = float(np.abs(basis.leading(problem.gradient(effects))[0]).max())
     step = 1.0 / _lipschitz(problem)
-    effects = np.zeros_like(start)
     for share in shares:
         effects = _minimise(problem, effects, share * largest, step, basis)
         yield effects
@@ -253,20 +258,13 @@ def _lipschitz(problem: _Problem) -> float:
 def _standardised(scores: np.ndarray, subsets: np.ndarray) -> _Problem:
     # The products of large matrices take most of the time, and float32 halves it.
     number = np.float32 if subsets.shape[1] > LARGE_PROBLEM else np.float64
-    problem = _Problem(np.where(subsets, scores, 0.0).astype(number), subsets.astype(number))
-    centred = problem.centre(problem.scores)
-    count = np.maximum(problem.member.sum(axis=0), 1.0)
-    deviation = np.sqrt((centred**2).sum(axis=0) / count)
-    size = np.abs(problem.scores).max(axis=0)
-    varies = deviation > 4 * np.finfo(number).eps * np.maximum(size, np.finfo(number).tiny)
-    standard = np.where(varies, centred / np.where(varies, deviation, 1), 0.0)
-    return problem._replace(scores=standard.astype(number))
+    return _Problem(standardise_scores(scores, subsets).astype(number), subsets.astype(number))
 
 
 def _check(
     scores: Array | np.ndarray, subsets: Array | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    scores, subsets = np.asarray(scores, np.float64), np.asarray(subsets)
+    scores, subsets = np.asarray(scores), np.asarray(subsets)
     if scores.ndim != 2 or scores.shape != subsets.shape:
         raise ValueError(
             f"scores has shape {scores.shape} and subsets {subsets.shape}; "
@@ -286,5 +284,5 @@ def _check_enough(subsets: np.ndarray) -> None:
         )
     if len(subsets) < 4:
         raise ValueError(
-            f"there are {len(subsets)} subsets; at least 4 are needed to hold some out"
+            f"there are {len(subsets)} subsets; at least 4 are needed, some of them for validation"
         )

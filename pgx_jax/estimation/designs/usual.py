@@ -14,23 +14,14 @@ groups too.
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from pgx_jax.estimation.affinity.averages import task_affinity
-from pgx_jax.estimation.affinity.completion import completed_affinity
+from pgx_jax.estimation.affinity.rules import AFFINITY_RULES, MOST_ADDITIVE, usual_affinity_rule
 from pgx_jax.estimation.designs.subsets import balanced_subsets
 from pgx_jax.estimation.validation import check_subset_size
 
-AffinityKind = Literal["additive", "completed", "pair", "subset"]
-AFFINITIES: tuple[AffinityKind, ...] = get_args(AffinityKind)
-
-# Above this the affinity is completed.
-MOST_ADDITIVE = 20
 USUAL_SIZE = 4
 FEWEST_SUBSETS = 100
 SUBSETS_PER_TASK = 32
@@ -45,7 +36,7 @@ class SubsetPlan(NamedTuple):
         num_subsets: m; None takes as few as hold every pair ``min_pair_count`` times.
         min_pair_count: least number of subsets that hold any given pair.
         size_tolerance: by how much sizes may differ from ``subset_size``.
-        affinity: one of ``AFFINITIES``.
+        affinity: one of ``AFFINITY_RULES``.
     """
 
     num_tasks: int
@@ -53,7 +44,7 @@ class SubsetPlan(NamedTuple):
     num_subsets: int | None
     min_pair_count: int
     size_tolerance: int
-    affinity: AffinityKind
+    affinity: str
 
     def draw(self, key: Array) -> Array:
         """The subsets, bool[m, n], by ``balanced_subsets``, which see for what it raises."""
@@ -72,7 +63,7 @@ def plan_subsets(
     *,
     subset_size: int | None = None,
     num_subsets: int | None = None,
-    affinity: AffinityKind | None = None,
+    affinity: str | None = None,
 ) -> SubsetPlan:
     """Subsets and affinity that suit a number of tasks; see the top of this file for reasons.
 
@@ -83,7 +74,7 @@ def plan_subsets(
         num_subsets: m; None takes 2 n², at least 100, up to 20 tasks (all subsets where there
             are fewer), and beyond as few as hold every task about 32 times and all pairs nearly
             equally often.
-        affinity: one of ``AFFINITIES``; None takes "additive" up to 20 tasks and "completed"
+        affinity: one of ``AFFINITY_RULES``; None takes "additive" up to 20 tasks and "completed"
             beyond.
 
     Returns:
@@ -92,8 +83,8 @@ def plan_subsets(
     Raises:
         ValueError: a size outside 1..n, or an unknown affinity.
     """
-    if affinity is not None and affinity not in AFFINITIES:
-        raise ValueError(f"affinity is {affinity!r}; it must be one of {', '.join(AFFINITIES)}")
+    if affinity is not None and affinity not in AFFINITY_RULES:
+        raise ValueError(f"affinity is {affinity!r}; it must be one of {', '.join(AFFINITY_RULES)}")
     small = num_tasks <= MOST_ADDITIVE
     size, tolerance = subset_size, 0
     if size is None and small:
@@ -107,38 +98,5 @@ def plan_subsets(
     elif num_subsets is None:
         # A task has n - 1 partners and meets s - 1 of them in a subset.
         pair_count = max(1, math.ceil(SUBSETS_PER_TASK * (size - 1) / (num_tasks - 1)))
-    kind: AffinityKind = affinity or ("additive" if small else "completed")
-    return SubsetPlan(num_tasks, size, num_subsets, pair_count, tolerance, kind)
-
-
-class EstimatedAffinity(NamedTuple):
-    """An affinity and how to make it again.
-
-    Attributes:
-        affinity: float[n, n].
-        refit: makes it from a part of the subsets, as ``cluster_tasks`` takes it; None where
-            that function's own way will do.
-    """
-
-    affinity: Array
-    refit: Callable[[np.ndarray, np.ndarray], np.ndarray] | None
-
-
-def estimate_affinity(scores: Array, subsets: Array, kind: AffinityKind) -> EstimatedAffinity:
-    """The affinity by one of ``AFFINITIES``.
-
-    Args:
-        scores: float[m, n], f_i(S).
-        subsets: bool[m, n].
-        kind: "completed" for ``completed_affinity``, or the reduction of ``task_affinity``.
-
-    Returns:
-        ``EstimatedAffinity``.
-
-    Raises:
-        ValueError: what these two raise.
-    """
-    if kind == "completed":
-        found = completed_affinity(scores, subsets)
-        return EstimatedAffinity(jnp.asarray(found.affinity, scores.dtype), found.refit)
-    return EstimatedAffinity(task_affinity(scores, subsets, reduce=kind), None)
+    rule = affinity or usual_affinity_rule(num_tasks)
+    return SubsetPlan(num_tasks, size, num_subsets, pair_count, tolerance, rule)

@@ -10,7 +10,7 @@ from pgx_jax.estimation.affinity.completion import (
     _Eigenvectors,
     _lipschitz,
     _minimise,
-    _path,
+    _regularisation_path,
     _standardised,
 )
 
@@ -62,7 +62,7 @@ def test_minimiser_against_a_linear_program_of_subgradients():
     )
     assert np.abs(np.linalg.eigvalsh(gradient)).max() <= 1.01 * penalty
     # At the largest penalty nothing is left, below it something is.
-    nothing, something = _path(problem, (1.01, 0.9), NUM_TASKS)
+    nothing, something = _regularisation_path(problem, (1.01, 0.9), NUM_TASKS)
     assert not nothing.any()
     assert something.any()
 
@@ -117,7 +117,7 @@ def test_pairs_that_never_meet_are_filled_in():
     assert correlation(affinity) > 0.9
 
 
-def test_the_penalty_with_least_held_out_error_is_taken():
+def test_the_penalty_with_least_validation_error_is_taken():
     found = completed_affinity(*draw(0, min_pair_count=2))
     assert list(found.errors) == list(SHARES)
     assert found.errors[found.share] == min(found.errors.values())

@@ -91,6 +91,24 @@ def test_units_of_the_scores_do_not_matter_when_standardised(seed, scale, shift)
     assert np.abs(raw - np.asarray(before)).max() > 0.1  # it is not that nothing happens
 
 
+@pytest.mark.parametrize("standardise", [True, False])
+def test_single_precision_keeps_what_is_left_of_a_large_common_part(standardise):
+    """Sums of numbers of 1e6 are rounded by more than their spread; the numbers are not."""
+    rng = np.random.default_rng(0)
+    scores = (rng.integers(-16, 17, size=SUBSETS.shape) / 8).astype(np.float32)
+    for reduce in REDUCTIONS if standardise else ["additive"]:
+        options = {"standardise": standardise, "reduce": reduce}
+        plain = task_affinity(jnp.asarray(scores), SUBSETS, **options)
+        moved = task_affinity(jnp.asarray(scores + np.float32(2**20)), SUBSETS, **options)
+        np.testing.assert_allclose(moved, plain, atol=1e-5)
+        double = task_affinity(scores.astype(np.float64) + 1e8, SUBSETS, **options)
+        np.testing.assert_allclose(double, plain, atol=1e-5)
+    level = jnp.full(SUBSETS.shape, 1234567.0)
+    np.testing.assert_array_equal(standardise_scores(level, SUBSETS), 0)
+    rounded = np.where(np.arange(NUM_SUBSETS)[:, None] % 2, level, np.nextafter(level, 0))
+    np.testing.assert_array_equal(standardise_scores(rounded, SUBSETS), 0)
+
+
 def test_standardised_scores():
     scores = draw_scores(3)
     result = np.asarray(standardise_scores(scores, SUBSETS))
