@@ -9,8 +9,8 @@ needs of x is β and the margins Kβ, K_st = g_s·g_t, so that p never appears: 
 Differences from the paper (PolicyGradEx, arXiv 2511.12779, section 3):
 
 1. No projection: this is the oracle that projected fits are measured against.
-2. All subsets take their L-BFGS steps together. Lengths start from the exact curvature along the
-   direction and are shortened until the loss falls.
+2. All subsets take their L-BFGS steps together; the first length tried has the exact curvature
+   along the direction.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from pgx_jax.estimation import validation
-from pgx_jax.estimation.fits.objective import subset_capacity, subsets_of_tasks
+from pgx_jax.estimation.fits import lbfgs
+from pgx_jax.estimation.fits.objective import FitSettings, subset_capacity, subsets_of_tasks
 from pgx_jax.types import SubsetFits
 
 
@@ -67,23 +68,19 @@ def fit_subsets_exact(
         raise ValueError(f"gram has shape {tuple(gram.shape)}; expected [n, T, n·T]")
     validation.check_subsets(subsets, gram.shape[0])
     validation.check_positive(l2=l2, tol=tol, max_steps=max_steps, history=history)
+    mask = jnp.ones(advantage.shape, bool) if mask is None else mask
+    settings = FitSettings(l2, tol, max_steps, 0).as_arrays()
     capacity = subset_capacity(subsets)
-    scalars = (jnp.asarray(l2, jnp.float32), jnp.asarray(tol, jnp.float32))
-    steps = jnp.asarray(max_steps, jnp.int32)
-    return _fit_exact(
-        gram, advantage, subsets, mask, *scalars, steps, capacity=capacity, history=history
-    )
+    return _fit_exact(gram, advantage, mask, subsets, settings, capacity=capacity, history=history)
 
 
 @partial(jax.jit, static_argnames=("capacity", "history"))
 def _fit_exact(
     gram: Array,
     advantage: Array,
+    mask: Array,
     subsets: Array,
-    mask: Array | None,
-    l2: Array,
-    tol: Array,
-    max_steps: Array,
+    settings: FitSettings,
     *,
     capacity: int,
     history: int,
@@ -98,15 +95,15 @@ def _fit_exact(
 
         def one_task(task: tuple[Array, Array]) -> Array:
             rows, chosen = task
-            own = flat.at[chosen].get(mode="fill", fill_value=0)
-            return jnp.matmul(own, rows.T, precision=lax.Precision.HIGHEST)
+            members = flat.at[chosen].get(mode="fill", fill_value=0)
+            return jnp.matmul(members, rows.T, precision=lax.Precision.HIGHEST)
 
-        made = lax.map(one_task, (gram, subset_of))
+        products = lax.map(one_task, (gram, subset_of))
         tasks = jnp.broadcast_to(jnp.arange(num_tasks)[:, None], subset_of.shape)
         empty = jnp.zeros((num_subsets, num_tasks, num_steps), jnp.float32)
-        return empty.at[subset_of, tasks].set(made, mode="drop")
+        return empty.at[subset_of, tasks].set(products, mode="drop")
 
-    return solve_in_span(apply, advantage, subsets, mask, l2, tol, max_steps, history)
+    return solve_in_span(apply, advantage, mask, subsets, settings, history)
 
 
 class _Vector(NamedTuple):
@@ -115,32 +112,61 @@ class _Vector(NamedTuple):
     coef: Array  # [m, n, T]
     margins: Array  # [m, n, T], g_t·x for members, 0 for others
 
-    def plus(self, length: Array, other: "_Vector") -> "_Vector":
-        return jax.tree.map(lambda a, b: a + length[:, None, None] * b, self, other)
 
-    def dot(self, other: "_Vector") -> Array:
-        return (self.coef * other.margins).sum(axis=(1, 2))
+class _SpanProblem(NamedTuple):
+    """L_S over the span; vectors are ``_Vector`` and carry their margins."""
 
+    apply: Callable[[Array], Array]
+    weight: Array  # [m, n, T]: |A| / |D_S|, 0 for others than valid members
+    sign: Array  # [1, n, T]: y
+    l2: lbfgs.Scalar
 
-class _State(NamedTuple):
-    point: _Vector
-    grad: _Vector
-    loss: Array  # [m]
-    moves: _Vector  # [history, m, n, T] each, newest last
-    changes: _Vector
-    curvature: Array  # [history, m], 1 / (move · change), 0 where unused
-    active: Array  # bool[m]
-    step: Array
+    def inner(self, left: _Vector, right: _Vector) -> Array:
+        return (left.coef * right.margins).sum(axis=(1, 2))
+
+    def margins(self, vector: _Vector) -> tuple[()]:
+        return ()
+
+    def shifted(self, margins: tuple[()], length: Array, change: tuple[()]) -> tuple[()]:
+        return ()
+
+    def renewed(self, vector: _Vector) -> _Vector:
+        return _Vector(vector.coef, self.apply(vector.coef))
+
+    def loss(self, vector: _Vector, margins: tuple[()]) -> Array:
+        data = (self.weight * jax.nn.softplus(-self.sign * vector.margins)).sum(axis=(1, 2))
+        return data + 0.5 * self.l2 * self.inner(vector, vector)
+
+    def gradient(self, vector: _Vector, margins: tuple[()]) -> _Vector:
+        residual = -self.weight * self.sign * jax.nn.sigmoid(-self.sign * vector.margins)
+        data = _Vector(residual, self.apply(residual))
+        return jax.tree.map(lambda a, b: a + self.l2 * b, data, vector)
+
+    def gap(self, gradient: _Vector) -> Array:
+        return jnp.maximum(self.inner(gradient, gradient), 0.0) / (2 * self.l2)
+
+    def precondition(self, vector: _Vector, memory: lbfgs.Memory) -> _Vector:
+        """Scaled as the newest pair has it (Nocedal and Wright 2006, equation 7.20)."""
+        newest = jax.tree.map(lambda leaf: leaf[-1], memory)
+        square = self.inner(newest.changes, newest.changes) * newest.curvature
+        size = jnp.where(square > 0, 1 / jnp.where(square > 0, square, 1.0), 1.0)
+        return jax.tree.map(lambda leaf: size[:, None, None] * leaf, vector)
+
+    def first_length(self, vector: _Vector, direction: _Vector, slope: Array) -> Array:
+        """The Newton length along the direction."""
+        tiny = jnp.finfo(jnp.float32).tiny
+        bend = self.weight * jax.nn.sigmoid(vector.margins) * jax.nn.sigmoid(-vector.margins)
+        curvature = (bend * direction.margins**2).sum(axis=(1, 2))
+        curvature += self.l2 * self.inner(direction, direction)
+        return jnp.where(curvature > tiny, -slope / jnp.maximum(curvature, tiny), 0.0)
 
 
 def solve_in_span(
     apply: Callable[[Array], Array],
     advantage: Array,
+    mask: Array,
     subsets: Array,
-    mask: Array | None,
-    l2: Array,
-    tol: Array,
-    max_steps: Array,
+    settings: FitSettings,
     history: int,
 ) -> SubsetFits:
     """All subset fits by L-BFGS on coefficients of the gradients.
@@ -149,135 +175,37 @@ def solve_in_span(
         apply: coefficients float[m, n, T], 0 for transitions of others than members, to their
             products with K, 0 there likewise.
         advantage: float[n, T].
-        subsets: bool[m, n].
         mask: bool[n, T].
-        l2: ridge penalty.
-        tol: relative objective gap.
-        max_steps: iterations at most.
+        subsets: bool[m, n].
+        settings: the numbers; no Newton steps are taken.
         history: pairs kept, at least 1.
 
     Returns:
         ``SubsetFits`` with coefficients float[m, n·T].
     """
-    valid = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
+    valid = mask.astype(bool)
     member = (subsets[:, :, None] & valid[None]).astype(jnp.float32)
     share = member / member.sum(axis=(1, 2), keepdims=True)
     advantage = jnp.where(valid, advantage, 0.0).astype(jnp.float32)
-    weight, sign = share * jnp.abs(advantage)[None], jnp.sign(advantage)[None]
-
-    def loss_of(point: _Vector) -> Array:
-        data = (weight * jax.nn.softplus(-sign * point.margins)).sum(axis=(1, 2))
-        return data + 0.5 * l2 * point.dot(point)
-
-    def gradient_of(point: _Vector) -> _Vector:
-        residual = -weight * sign * jax.nn.sigmoid(-sign * point.margins)
-        own = _Vector(residual, apply(residual))
-        return jax.tree.map(lambda a, b: a + l2 * b, own, point)
-
-    def gap_of(grad: _Vector) -> Array:
-        return jnp.maximum(grad.dot(grad), 0.0) / (2 * l2)
-
-    def advance(state: _State) -> _State:
-        direction = _direction(state)
-        slope = direction.dot(state.grad)
-        bend = weight * jax.nn.sigmoid(state.point.margins) * jax.nn.sigmoid(-state.point.margins)
-        curvature = (bend * direction.margins**2).sum(axis=(1, 2)) + l2 * direction.dot(direction)
-        tiny = jnp.finfo(jnp.float32).tiny
-        downhill = state.active & (slope < 0) & (curvature > tiny)
-        first = jnp.where(downhill, -slope / jnp.maximum(curvature, tiny), 0.0)
-        rounding = 4 * jnp.finfo(jnp.float32).eps * jnp.abs(state.loss)
-
-        def refused(carry: tuple[Array, Array]) -> Array:
-            length, loss = carry
-            enough = loss <= state.loss + 1e-4 * length * slope + rounding
-            return (length > 1e-6 * first) & ~enough
-
-        def shorten(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            length = jnp.where(refused(carry), carry[0] * 0.4, carry[0])
-            return length, loss_of(state.point.plus(length, direction))
-
-        start = (first, loss_of(state.point.plus(first, direction)))
-        length, loss = lax.while_loop(lambda carry: jnp.any(refused(carry)), shorten, start)
-        length = jnp.where(length > 1e-6 * first, length, 0.0)
-        point = state.point.plus(length, direction)
-        grad = gradient_of(point)
-        moved = length > 0
-        move = jax.tree.map(jnp.subtract, point, state.point)
-        change = jax.tree.map(jnp.subtract, grad, state.grad)
-        product = move.dot(change)
-        inverse = jnp.where(moved & (product > tiny), 1 / jnp.maximum(product, tiny), 0.0)
-        # A refused direction clears the memory; a refused gradient step has nothing left to try.
-        plain = (state.curvature == 0).all(axis=0)
-        kept = jnp.where(moved, jnp.concatenate([state.curvature[1:], inverse[None]]), 0.0)
-        return _State(
-            point=point,
-            grad=grad,
-            loss=jnp.where(moved, loss, state.loss),
-            moves=_pushed(state.moves, move),
-            changes=_pushed(state.changes, change),
-            curvature=kept,
-            # Half the tolerance: margins made anew at the end differ by rounding.
-            active=state.active & (moved | ~plain) & (gap_of(grad) > 0.5 * tol * loss),
-            step=state.step + 1,
-        )
-
+    problem = _SpanProblem(
+        apply=apply,
+        weight=share * jnp.abs(advantage)[None],
+        sign=jnp.sign(advantage)[None],
+        l2=settings.l2,
+    )
     zeros = jnp.zeros(member.shape, jnp.float32)
-    origin = _Vector(zeros, zeros)
-    grad = gradient_of(origin)
-    loss = loss_of(origin)
-    empty = jnp.zeros((history, *member.shape), jnp.float32)
-    state = _State(
-        point=origin,
-        grad=grad,
-        loss=loss,
-        moves=_Vector(empty, empty),
-        changes=_Vector(empty, empty),
-        curvature=jnp.zeros((history, subsets.shape[0]), jnp.float32),
-        active=gap_of(grad) > tol * loss,
-        step=jnp.zeros((), jnp.int32),
+    found = lbfgs.minimise(
+        problem,
+        _Vector(zeros, zeros),
+        history=history,
+        tol=settings.tol,
+        max_steps=settings.max_steps,
     )
-    state = lax.while_loop(
-        lambda state: jnp.any(state.active) & (state.step < max_steps), advance, state
-    )
-    point = _Vector(state.point.coef, apply(state.point.coef))
-    grad = gradient_of(point)
-    loss = loss_of(point)
+    square = problem.inner(found.gradient, found.gradient)
     return SubsetFits(
-        coef=point.coef.reshape(subsets.shape[0], -1),
-        loss=loss,
-        grad_norm=jnp.sqrt(jnp.maximum(grad.dot(grad), 0.0)),
-        steps=state.step,
-        converged=gap_of(grad) <= tol * loss,
+        coef=found.point.coef.reshape(subsets.shape[0], -1),
+        loss=found.loss,
+        grad_norm=jnp.sqrt(jnp.maximum(square, 0.0)),
+        steps=found.steps.max(),
+        converged=found.converged,
     )
-
-
-def _direction(state: _State) -> _Vector:
-    """-H⁻¹ ∇L by the two-loop recursion."""
-    indices = jnp.arange(state.curvature.shape[0])
-
-    def pair(index: Array) -> tuple[_Vector, _Vector]:
-        take = partial(jax.tree.map, lambda leaf: leaf[index])
-        return take(state.moves), take(state.changes)
-
-    def backward(vector: _Vector, index: Array) -> tuple[_Vector, Array]:
-        move, change = pair(index)
-        weight = state.curvature[index] * move.dot(vector)
-        return vector.plus(-weight, change), weight
-
-    vector, weights = lax.scan(backward, state.grad, indices, reverse=True)
-    _, newest = pair(indices[-1])
-    square = newest.dot(newest) * state.curvature[-1]
-    size = jnp.where(square > 0, 1 / jnp.where(square > 0, square, 1.0), 1.0)
-    vector = jax.tree.map(lambda leaf: size[:, None, None] * leaf, vector)
-
-    def forward(vector: _Vector, index: Array) -> tuple[_Vector, None]:
-        move, change = pair(index)
-        correction = state.curvature[index] * change.dot(vector)
-        return vector.plus(weights[index] - correction, move), None
-
-    vector, _ = lax.scan(forward, vector, indices)
-    return jax.tree.map(jnp.negative, vector)
-
-
-def _pushed(kept: _Vector, new: _Vector) -> _Vector:
-    return jax.tree.map(lambda old, one: jnp.concatenate([old[1:], one[None]]), kept, new)

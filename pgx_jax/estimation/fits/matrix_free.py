@@ -18,6 +18,7 @@ from jax import Array, lax
 
 from pgx_jax.estimation import validation
 from pgx_jax.estimation.fits.exact import solve_in_span
+from pgx_jax.estimation.fits.objective import FitSettings
 from pgx_jax.estimation.projections.features import map_transitions
 from pgx_jax.types import SubsetFits, Transitions
 
@@ -245,21 +246,13 @@ def fit_subsets_matrix_free(
     size = num_tasks
     if validation.is_concrete(subsets):
         size = int(np.asarray(subsets).sum(axis=1).max())
-    scalars = (jnp.asarray(l2, jnp.float32), jnp.asarray(tol, jnp.float32))
-    steps = jnp.asarray(max_steps, jnp.int32)
-    return _fit_matrix_free(span, subsets, *scalars, steps, size=size, history=history)
+    settings = FitSettings(l2, tol, max_steps, 0).as_arrays()
+    return _fit_matrix_free(span, subsets, settings, size=size, history=history)
 
 
 @partial(jax.jit, static_argnames=("size", "history"))
 def _fit_matrix_free(
-    span: GradientSpan,
-    subsets: Array,
-    l2: Array,
-    tol: Array,
-    max_steps: Array,
-    *,
-    size: int,
-    history: int,
+    span: GradientSpan, subsets: Array, settings: FitSettings, *, size: int, history: int
 ) -> SubsetFits:
     # Smaller subsets are filled up with tasks that are not members and have no coefficients.
     held, members = lax.top_k(subsets.astype(jnp.int8), size)
@@ -267,14 +260,15 @@ def _fit_matrix_free(
     def one_subset(item: tuple[Array, Array, Array]) -> Array:
         coef, tasks, member = item
         data = jax.tree.map(lambda leaf: leaf[tasks], span.transitions)
-        made = span._product(span._lift(coef[tasks], data), data)
-        return jnp.zeros_like(coef).at[tasks].set(jnp.where(member[:, None], made, 0.0))
+        products = span._product(span._lift(coef[tasks], data), data)
+        return jnp.zeros_like(coef).at[tasks].set(jnp.where(member[:, None], products, 0.0))
 
     def apply(coef: Array) -> Array:
         return lax.map(one_subset, (coef, members, held > 0))
 
-    data = span.transitions
-    return solve_in_span(apply, data.advantage, subsets, data.mask, l2, tol, max_steps, history)
+    advantage, mask = span.transitions.advantage, span.transitions.mask
+    mask = jnp.ones(advantage.shape, bool) if mask is None else mask
+    return solve_in_span(apply, advantage, mask, subsets, settings, history)
 
 
 def _first_valid(transitions: Transitions) -> Transitions:

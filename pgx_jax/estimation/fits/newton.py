@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from pgx_jax.estimation.fits.objective import Problem, inverse_root, matmul
+from pgx_jax.estimation.fits.lbfgs import Scalar, Solution
+from pgx_jax.estimation.fits.objective import FitSettings, SubsetProblem, inverse_root, matmul
 
 
 class _Iterate(NamedTuple):
@@ -19,66 +20,60 @@ class _Iterate(NamedTuple):
     loss: Array
     grad: Array  # [d]
     gap: Array  # half the squared Newton decrement
-    moving: Array
-    step: Array
+    active: Array
+    num_steps: Array
 
 
-def newton_steps(
-    problem: Problem,
-    theta: Array,
-    loss: Array,
-    grad: Array,
-    done: Array,
-    *,
-    tol: Array,
-    max_steps: Array,
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Newton's method on every subset that is not done.
+def newton_steps(problem: SubsetProblem, solution: Solution, settings: FitSettings) -> Solution:
+    """Newton's method on every subset that has not converged.
 
     Args:
         problem: the objective.
-        theta: float[m, d], where to start.
-        loss: float[m], the objective there.
-        grad: float[m, d], its gradient there.
-        done: bool[m], subsets to leave as they are.
-        tol: relative objective gap to reach, measured by half the squared Newton decrement.
-        max_steps: iterations at most for each subset.
+        solution: where the iteration before ended, points float[m, d].
+        settings: ``tol`` is measured by half the squared Newton decrement here, and
+            ``max_newton_steps`` counts for each subset.
 
     Returns:
-        theta[m, d], loss[m], gradient[m, d], done[m], and the largest number of steps.
+        ``Solution`` whose steps include those before.
 
     Reference:
         Nocedal and Wright (2006), section 3.3; Boyd and Vandenberghe (2004), section 9.5.
     """
 
-    def one(item: tuple[Array, ...]) -> tuple[Array, ...]:
-        start, loss, grad, subset, count, finished = item
+    def finish(item: tuple[Solution, Array, Array]) -> Solution:
+        given, subset, count = item
         member = problem.data.weight * subset[:, None] / count
-        state = _Iterate(
-            start, loss, grad, jnp.zeros_like(loss), ~finished, jnp.zeros((), jnp.int32)
-        )
         state = lax.while_loop(
-            lambda state: state.moving & (state.step < max_steps),
-            lambda state: _advance(problem, member, state, tol),
-            state,
+            lambda state: state.active & (state.num_steps < settings.max_newton_steps),
+            lambda state: _advance(problem, member, state, settings.tol),
+            _Iterate(
+                theta=given.point,
+                loss=given.loss,
+                grad=given.gradient,
+                gap=jnp.zeros_like(given.loss),
+                active=~given.converged,
+                num_steps=jnp.zeros((), jnp.int32),
+            ),
         )
-        good = finished | ((state.step > 0) & (state.gap <= tol * state.loss))
-        return state.theta, state.loss, state.grad, good, state.step
+        reached = (state.num_steps > 0) & (state.gap <= settings.tol * state.loss)
+        return Solution(
+            state.theta, state.loss, state.grad, given.converged | reached,
+            given.steps + state.num_steps,
+        )  # fmt: skip
 
-    items = (theta, loss, grad, problem.subsets.astype(jnp.float32), problem.num_valid, done)
-    theta, loss, grad, done, steps = lax.map(one, items)
-    return theta, loss, grad, done, steps.max()
+    items = (solution, problem.subsets.astype(jnp.float32), problem.num_valid)
+    return lax.map(finish, items)
 
 
-def _margins(problem: Problem, theta: Array) -> Array:
+def _margins(problem: SubsetProblem, theta: Array) -> Array:
     return matmul(problem.data.signed, theta)
 
 
-def _loss(problem: Problem, member: Array, theta: Array, margins: Array) -> Array:
+def _loss(problem: SubsetProblem, member: Array, theta: Array, margins: Array) -> Array:
     return (member * jax.nn.softplus(-margins)).sum() + 0.5 * (problem.data.ridge * theta**2).sum()
 
 
-def _evaluate(problem: Problem, member: Array, theta: Array) -> tuple[Array, Array]:
+def _evaluate(problem: SubsetProblem, member: Array, theta: Array) -> tuple[Array, Array]:
     margins = _margins(problem, theta)
     pull = member * jax.nn.sigmoid(-margins)
     grad = problem.data.ridge * theta - jnp.einsum(
@@ -87,7 +82,7 @@ def _evaluate(problem: Problem, member: Array, theta: Array) -> tuple[Array, Arr
     return _loss(problem, member, theta, margins), grad
 
 
-def _advance(problem: Problem, member: Array, state: _Iterate, tol: Array) -> _Iterate:
+def _advance(problem: SubsetProblem, member: Array, state: _Iterate, tol: Scalar) -> _Iterate:
     margins = _margins(problem, state.theta)
     curvature = member * jax.nn.sigmoid(margins) * jax.nn.sigmoid(-margins)
 
@@ -125,4 +120,4 @@ def _advance(problem: Problem, member: Array, state: _Iterate, tol: Array) -> _I
     length = jnp.where(length > 1e-6, length, 0.0)
     theta = state.theta + length * direction
     loss, grad = _evaluate(problem, member, theta)
-    return _Iterate(theta, loss, grad, gap, ~finished & (length > 0), state.step + 1)
+    return _Iterate(theta, loss, grad, gap, ~finished & (length > 0), state.num_steps + 1)

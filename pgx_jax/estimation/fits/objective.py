@@ -1,5 +1,6 @@
 """The objective of all subset fits, in scaled coordinates, and the factors of its metrics."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -9,8 +10,30 @@ import numpy as np
 from jax import Array, lax
 
 from pgx_jax.estimation import validation
+from pgx_jax.estimation.fits.lbfgs import Scalar
 
 matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+
+
+class FitSettings(NamedTuple):
+    """The numbers of a fit; plain ones or scalars under ``jit``.
+
+    Attributes:
+        l2: ridge penalty > 0.
+        tol: relative objective gap to reach.
+        max_steps: L-BFGS steps at most.
+        max_newton_steps: Newton steps at most for each subset that these leave over.
+    """
+
+    l2: Scalar = 1e-2
+    tol: Scalar = 1e-6
+    max_steps: Scalar = 100
+    max_newton_steps: Scalar = 50
+
+    def as_arrays(self) -> "FitSettings":
+        """One type for each number, so that l2=1 after l2=1.0 does not recompile."""
+        reals = [jnp.asarray(value, jnp.float32) for value in self[:2]]
+        return FitSettings(*reals, *(jnp.asarray(value, jnp.int32) for value in self[2:]))
 
 
 class Data(NamedTuple):
@@ -23,8 +46,9 @@ class Data(NamedTuple):
     ridge: Array  # [d]: l2 / c²
 
 
-class Problem(NamedTuple):
-    """Some subsets of the tasks over their data."""
+@dataclass(frozen=True)
+class SubsetProblem:
+    """The fits of some subsets over the data of all tasks; vectors are [m, d]."""
 
     data: Data
     subsets: Array  # bool[m, n]
@@ -32,13 +56,56 @@ class Problem(NamedTuple):
     num_valid: Array  # [m]: |D_S|
     seen: Array  # bool[m, d]: columns that are not zero throughout the subset
 
+    def inner(self, left: Array, right: Array) -> Array:
+        """Inner products, [m]."""
+        return (left * right).sum(axis=-1)
 
-def scale_data(
-    features: Array, advantage: Array, mask: Array | None, l2: Array
-) -> tuple[Data, Array]:
+    def margins(self, theta: Array) -> Array:
+        """Y g̃·x of every transition under each subset that holds its task, [n, T, capacity]."""
+        return lax.map(
+            lambda task: matmul(task[0], task[1].T), (self.data.signed, self._gather(theta))
+        )
+
+    def shifted(self, margins: Array, length: Array, change: Array) -> Array:
+        """Margins after steps of ``length`` [m] along directions with margins ``change``."""
+        return margins + self._gather(length)[:, None, :] * change
+
+    def renewed(self, theta: Array) -> Array:
+        """The coordinates as they are: they carry nothing."""
+        return theta
+
+    def loss(self, theta: Array, margins: Array) -> Array:
+        """L_S per subset, [m]."""
+        data = jnp.einsum("nt,ntc->nc", self.data.weight, jax.nn.softplus(-margins))
+        ridge = 0.5 * (self.data.ridge[None] * theta**2).sum(axis=-1)
+        return self._scatter_add(data) / self.num_valid + ridge
+
+    def gradient(self, theta: Array, margins: Array) -> Array:
+        """Gradient of L_S in the scaled coordinates per subset, [m, d]."""
+        parts = lax.map(
+            lambda task: matmul((task[1][:, None] * jax.nn.sigmoid(-task[2])).T, task[0]),
+            (self.data.signed, self.data.weight, margins),
+        )
+        return -self._scatter_add(parts) / self.num_valid[:, None] + self.data.ridge[None] * theta
+
+    def gap(self, gradient: Array) -> Array:
+        """Bound on L_S(x) - min L_S by strong convexity, [m]."""
+        return 0.5 * (gradient**2 / self.data.ridge[None]).sum(axis=-1)
+
+    def _gather(self, values: Array) -> Array:
+        """Rows of the subsets that hold each task, [n, capacity, ...]; 0 where padded."""
+        return values.at[self.subset_of].get(mode="fill", fill_value=0)
+
+    def _scatter_add(self, values: Array) -> Array:
+        """Sum over tasks of what each gives to the subsets that hold it, [m, ...]."""
+        total = jnp.zeros((self.subsets.shape[0], *values.shape[2:]), values.dtype)
+        return total.at[self.subset_of].add(values, mode="drop")
+
+
+def scale_data(features: Array, advantage: Array, mask: Array, l2: Scalar) -> tuple[Data, Array]:
     """The data in scaled coordinates, and the scale c[d] with θ = c x."""
     features, advantage = features.astype(jnp.float32), advantage.astype(jnp.float32)
-    valid = jnp.ones(advantage.shape, bool) if mask is None else mask.astype(bool)
+    valid = mask.astype(bool)
     weight = jnp.where(valid, jnp.abs(advantage), 0.0)
     signed = jnp.where(valid[..., None], jnp.sign(advantage)[..., None] * features, 0.0)
     # Two passes, so that squares of very small or very large columns stay within float32.
@@ -78,51 +145,15 @@ def subsets_of_tasks(subsets: Array, capacity: int) -> Array:
     return jnp.where(held, subset_of, subsets.shape[0])
 
 
-def make_problem(data: Data, subsets: Array, capacity: int) -> Problem:
+def make_problem(data: Data, subsets: Array, capacity: int) -> SubsetProblem:
     """The fits of ``subsets``; ``capacity`` is the most of them that hold one task."""
     member = subsets.astype(jnp.float32)
-    return Problem(
+    return SubsetProblem(
         data=data,
         subsets=subsets,
         subset_of=subsets_of_tasks(subsets, capacity),
         num_valid=matmul(member, data.num_valid),
         seen=matmul(member, data.seen.astype(jnp.float32)) > 0,
-    )
-
-
-def gather(problem: Problem, values: Array) -> Array:
-    """Rows of the subsets that hold each task, [n, capacity, ...]; 0 where padded."""
-    return values.at[problem.subset_of].get(mode="fill", fill_value=0)
-
-
-def scatter_add(problem: Problem, values: Array) -> Array:
-    """Sum over tasks of what each gives to the subsets that hold it, [m, ...]."""
-    total = jnp.zeros((problem.subsets.shape[0], *values.shape[2:]), values.dtype)
-    return total.at[problem.subset_of].add(values, mode="drop")
-
-
-def margins_of(problem: Problem, theta: Array) -> Array:
-    """Y g̃·x of every transition under each subset that holds its task, [n, T, capacity]."""
-    return lax.map(
-        lambda task: matmul(task[0], task[1].T), (problem.data.signed, gather(problem, theta))
-    )
-
-
-def loss_of(problem: Problem, theta: Array, margins: Array) -> Array:
-    """L_S per subset, [m]."""
-    data = jnp.einsum("nt,ntc->nc", problem.data.weight, jax.nn.softplus(-margins))
-    ridge = 0.5 * (problem.data.ridge[None] * theta**2).sum(axis=-1)
-    return scatter_add(problem, data) / problem.num_valid + ridge
-
-
-def gradient_of(problem: Problem, theta: Array, margins: Array) -> Array:
-    """Gradient of L_S in the scaled coordinates per subset, [m, d]."""
-    parts = lax.map(
-        lambda task: matmul((task[1][:, None] * jax.nn.sigmoid(-task[2])).T, task[0]),
-        (problem.data.signed, problem.data.weight, margins),
-    )
-    return (
-        -scatter_add(problem, parts) / problem.num_valid[:, None] + problem.data.ridge[None] * theta
     )
 
 
@@ -150,11 +181,11 @@ def inverse_root(matrices: Array) -> Array:
         jitter = jnp.where(broken(carry[1]), carry[0] * 4, carry[0])
         return jitter, factor(jitter)
 
-    start = jnp.full(matrices.shape[0], 1e-7, jnp.float32)
+    first = jnp.full(matrices.shape[0], 1e-7, jnp.float32)
     lower = lax.while_loop(
         lambda carry: jnp.any(broken(carry[1]) & (carry[0] < 1e3)),
         enlarge,
-        (start, factor(start)),
+        (first, factor(first)),
     )[1]
     return lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True) * unit[:, None]
 

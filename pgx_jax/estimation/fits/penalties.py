@@ -1,4 +1,4 @@
-"""The subset fits along a path of ridge penalties."""
+"""The subset fits at several ridge penalties, each warm-started at the next larger one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,11 +38,11 @@ def fit_subset_path(
         raise ValueError("l2 holds no penalty; give at least one")
     for value in l2:
         validation.check_positive(l2=value)
-    start = options.pop("start", None)
+    initial = options.pop("start", None)
     fits: dict[int, SubsetFits] = {}
     for index in np.argsort(-np.asarray(l2, float), kind="stable").tolist():
         fits[index] = fit_subsets(
-            features, advantage, subsets, l2=float(l2[index]), start=start, **options
+            features, advantage, subsets, l2=float(l2[index]), start=initial, **options
         )
-        start = jnp.asarray(fits[index].coef)
+        initial = jnp.asarray(fits[index].coef)
     return [fits[index] for index in range(len(l2))]
