@@ -18,10 +18,10 @@ from pgx_jax.estimation import (
     normalise_features,
     plan_subsets,
     score_subsets,
-    standardise_advantage,
     validation,
 )
-from pgx_jax.estimation.projections.features import PROJECTIONS, Projection, ProjectionName
+from pgx_jax.estimation.inputs import parse_group_inputs
+from pgx_jax.estimation.projections.base import PROJECTIONS, Projection
 from pgx_jax.estimation.scores.scores import KINDS, Kind
 from pgx_jax.grouping import cluster_tasks
 from pgx_jax.types import Grouping, SubsetFits, Transitions
@@ -63,7 +63,7 @@ def group_tasks(
     kind: Kind | None = None,
     rho: float | None = 0.1,
     dim: int = 400,
-    projection: ProjectionName = "gaussian",
+    projection: str = "gaussian",
     num_subsets: int | None = None,
     subset_size: int | None = None,
     affinity: AffinityKind | None = None,
@@ -121,21 +121,12 @@ def group_tasks(
     Reference:
         PolicyGradEx (arXiv 2511.12779), algorithm 1.
     """
-    transitions = validation.as_transitions(transitions)
-    num_tasks = transitions.advantage.shape[0]
-    if num_groups is not None and not (
-        isinstance(num_groups, int | np.integer) and 1 <= num_groups <= num_tasks
-    ):
-        raise ValueError(
-            f"num_groups is {num_groups}; it must be a whole number from 1 to n = {num_tasks}"
-        )
-    validation.check_key(key)
-    validation.check_log_prob(log_prob, params, transitions)
-    validation.check_batch_size(batch_size)
-    if rollout_batch_size is not None:
-        validation.check_batch_size(rollout_batch_size, "rollout_batch_size")
-    validation.check_positive(l2=l2, **({} if rho is None else {"rho": rho}))
     kind = kind or ("surrogate" if rollout is None else "rollout")
+    _, transitions = parse_group_inputs(
+        log_prob, params, transitions, num_groups=num_groups, key=key, batch_size=batch_size,
+        rollout_batch_size=rollout_batch_size, l2=l2, rho=rho, splits_transitions=kind != "rollout",
+    )  # fmt: skip
+    num_tasks = transitions.advantage.shape[0]
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
     if projection not in PROJECTIONS:
@@ -160,9 +151,7 @@ def group_tasks(
     projection_key, subset_key, split_key, rollout_key = jax.random.split(key, 4)
     subsets = plan.draw(subset_key)
 
-    advantage = standardise_advantage(transitions.advantage, transitions.mask)
-    _check_varied(advantage)
-    transitions = transitions._replace(advantage=advantage)
+    advantage = transitions.advantage
     drawn = PROJECTIONS[projection](projection_key, params, dim)
     features = gradient_features(
         log_prob, params, transitions, drawn, batch_size=batch_size, mesh=mesh
@@ -203,17 +192,6 @@ def group_tasks(
     return GroupedTasks(
         grouping, found.affinity, scores, subsets, fits, drawn, scale, plan.affinity
     )
-
-
-def _check_varied(advantage: Array) -> None:
-    """Raise where standardising has left a task nothing."""
-    if validation.is_concrete(advantage):
-        constant = np.flatnonzero(~np.asarray(advantage != 0).any(axis=1))
-        if constant.size:
-            raise ValueError(
-                f"the advantages of tasks {constant.tolist()} are the same for every transition, "
-                "so no action is better than another; check the rewards and the advantage estimator"
-            )
 
 
 def _check_informative(scores: Array, subsets: Array) -> None:

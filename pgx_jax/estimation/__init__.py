@@ -13,24 +13,18 @@ from pgx_jax.estimation.designs.usual import (
 )
 from pgx_jax.estimation.fits.exact import fit_subsets_exact
 from pgx_jax.estimation.fits.logistic import fit_subsets
-from pgx_jax.estimation.fits.matrix_free import (
-    GradientSpan,
-    fit_subsets_matrix_free,
-    gradient_scale,
-    gradient_span,
-)
+from pgx_jax.estimation.fits.matrix_free import fit_subsets_matrix_free
 from pgx_jax.estimation.fits.penalties import fit_subset_path
+from pgx_jax.estimation.gradients.advantage import standardise_advantage
 from pgx_jax.estimation.gradients.gram import gradient_gram, normalise_gram
-from pgx_jax.estimation.projections.dense import (
+from pgx_jax.estimation.gradients.span import GradientSpan, gradient_scale, gradient_span
+from pgx_jax.estimation.projections.base import PROJECTIONS, Projection, explicit_features
+from pgx_jax.estimation.projections.features import gradient_features, normalise_features
+from pgx_jax.estimation.projections.matrix import (
     GaussianProjection,
     RademacherProjection,
     gaussian_projection,
     rademacher_projection,
-)
-from pgx_jax.estimation.projections.features import (
-    gradient_features,
-    normalise_features,
-    standardise_advantage,
 )
 from pgx_jax.estimation.projections.sketch import TensorSketch, tensor_sketch
 from pgx_jax.estimation.scores.scores import (
@@ -42,17 +36,20 @@ from pgx_jax.estimation.scores.scores import (
 )
 
 __all__ = [
+    "PROJECTIONS",
     "AffinityKind",
     "CompletedAffinity",
     "EstimatedAffinity",
     "GaussianProjection",
     "GradientSpan",
+    "Projection",
     "RademacherProjection",
     "SubsetPlan",
     "TensorSketch",
     "balanced_subsets",
     "completed_affinity",
     "estimate_affinity",
+    "explicit_features",
     "fit_subset_path",
     "fit_subsets",
     "fit_subsets_exact",

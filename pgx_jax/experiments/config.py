@@ -5,11 +5,11 @@ import hashlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pgx_jax.envs.families import check_family, unknown_name
 from pgx_jax.estimation.designs.usual import AFFINITIES, MOST_ADDITIVE, AffinityKind, plan_subsets
-from pgx_jax.estimation.projections.features import PROJECTIONS, ProjectionName
+from pgx_jax.estimation.projections.base import PROJECTIONS
 from pgx_jax.estimation.scores.scores import KINDS, Kind
 from pgx_jax.rl.algorithms.ppo import PPOConfig
 
@@ -70,7 +70,7 @@ class RunConfig:
     meta_steps: int = 256_000
     num_steps: int = 8192
     dim: int = 400
-    projection: ProjectionName = "gaussian"
+    projection: Literal["gaussian", "tensor_sketch", "rademacher"] = "gaussian"
     num_subsets: int | None = 200
     subset_size: int = 4
     l2: float = 1e-2

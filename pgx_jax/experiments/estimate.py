@@ -21,7 +21,7 @@ from pgx_jax.estimation import (
     score_subsets,
     standardise_advantage,
 )
-from pgx_jax.estimation.projections.features import PROJECTIONS, Projection
+from pgx_jax.estimation.projections.base import PROJECTIONS, Projection
 from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.stages import Outcome, Stage, StageRunner

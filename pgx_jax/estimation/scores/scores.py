@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array, lax
 
 from pgx_jax.estimation import validation
-from pgx_jax.estimation.projections.features import Projection
+from pgx_jax.estimation.projections.base import Projection
 from pgx_jax.types import SubsetFits, Transitions
 
 Kind = Literal["surrogate", "linearised", "off_policy", "rollout"]
@@ -108,7 +108,7 @@ def score_subsets(
         _require(kind, params=params, projection=projection, log_prob=log_prob, data=transitions)
         assert transitions is not None
         assert log_prob is not None
-        transitions = validation.as_transitions(transitions)
+        transitions = validation.parse_transitions(transitions)
         validation.check_log_prob(log_prob, params, transitions)
         if transitions.advantage.shape != advantage.shape:
             raise ValueError(
