@@ -21,6 +21,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+class PolicyFunction(NamedTuple):
+    """A differentiable policy at its parameters; assembled inside ``jit``, never passed through.
+
+    Attributes:
+        log_prob: ``log_prob(params, observation, action)`` -> real scalar, for one transition.
+        params: pytree of parameters θ*.
+    """
+
+    log_prob: Callable[[Any, Any, Any], Any]
+    params: Any
+
+
 class Transitions(NamedTuple):
     """Transitions of every task under the meta-policy; all leaves lead with axes [n, T].
 

@@ -8,24 +8,18 @@ from pgx_jax.estimation.designs.subsets import balanced_subsets, random_subsets,
 from pgx_jax.estimation.designs.usual import SubsetPlan, plan_subsets
 from pgx_jax.estimation.fits.exact import fit_subsets_exact
 from pgx_jax.estimation.fits.logistic import fit_subsets
-from pgx_jax.estimation.fits.matrix_free import (
-    GradientSpan,
-    fit_subsets_matrix_free,
-    gradient_scale,
-    gradient_span,
-)
+from pgx_jax.estimation.fits.matrix_free import fit_subsets_matrix_free
 from pgx_jax.estimation.fits.penalties import fit_subset_path
+from pgx_jax.estimation.gradients.advantage import standardise_advantage
 from pgx_jax.estimation.gradients.gram import gradient_gram, normalise_gram
-from pgx_jax.estimation.projections.dense import (
+from pgx_jax.estimation.gradients.span import GradientSpan, gradient_scale, gradient_span
+from pgx_jax.estimation.projections.base import PROJECTIONS, Projection, explicit_features
+from pgx_jax.estimation.projections.features import gradient_features, normalise_features
+from pgx_jax.estimation.projections.matrix import (
     GaussianProjection,
     RademacherProjection,
     gaussian_projection,
     rademacher_projection,
-)
-from pgx_jax.estimation.projections.features import (
-    gradient_features,
-    normalise_features,
-    standardise_advantage,
 )
 from pgx_jax.estimation.projections.sketch import TensorSketch, tensor_sketch
 from pgx_jax.estimation.scores.adapted import perturbed_params
@@ -33,16 +27,19 @@ from pgx_jax.estimation.scores.rollout import rollout_subsets, scatter_scores
 from pgx_jax.estimation.scores.scoring import score_margins, score_subsets
 
 __all__ = [
+    "PROJECTIONS",
     "CompletedAffinity",
     "EstimatedAffinity",
     "GaussianProjection",
     "GradientSpan",
+    "Projection",
     "RademacherProjection",
     "SubsetPlan",
     "TensorSketch",
     "balanced_subsets",
     "completed_affinity",
     "estimate_affinity",
+    "explicit_features",
     "fit_subset_path",
     "fit_subsets",
     "fit_subsets_exact",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pgx_jax.estimation.gradients.factors import plan_factors
+from pgx_jax.estimation.gradients.factors import factorise_gradient
 
 ACTION = np.int32(1)
 
@@ -223,15 +223,15 @@ MODELS = {
 
 @cache
 def factored(name):
-    """The model, its plan, and factors and true gradients of three transitions."""
+    """The model, its factorisation, and factors and true gradients of three transitions."""
     model = MODELS[name]()
-    plan = plan_factors(model.log_prob, model.params, model.observation, ACTION)
+    factorisation = factorise_gradient(model.log_prob, model.params, model.observation, ACTION)
     observations = model.observation + normal(5, 3, *model.observation.shape)
 
     @jax.jit
     def run(params, observations, actions):
-        factors = jax.vmap(plan.factors, (None, 0, 0))(params, observations, actions)
+        factors = jax.vmap(factorisation.factors, (None, 0, 0))(params, observations, actions)
         gradients = jax.vmap(jax.grad(model.log_prob), (None, 0, 0))(params, observations, actions)
         return factors, gradients
 
-    return model, plan, *run(model.params, observations, np.full(3, ACTION))
+    return model, factorisation, *run(model.params, observations, np.full(3, ACTION))

@@ -86,8 +86,7 @@ def fit_subsets(
         PolicyGradEx (arXiv 2511.12779), equation 4; Böhning and Lindsay (1988), "Monotonicity
         of quadratic-approximation algorithms"; Nocedal and Wright (2006), algorithm 7.4.
     """
-    validation.check_features(features, advantage, mask)
-    validation.check_subsets(subsets, features.shape[0])
+    validation.check_fit_data(features, advantage, mask, subsets)
     validation.check_positive(l2=l2, tol=tol, max_steps=max_steps)
     fixed_hessian = FixedHessianLBFGS(history)
     chosen = fixed_hessian if solver == "fixed_hessian" else SOLVERS.find(solver)

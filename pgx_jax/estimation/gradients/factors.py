@@ -68,8 +68,8 @@ class GradientFactors(NamedTuple):
     """The gradient of one transition in factors.
 
     Attributes:
-        outers: one ``Outer`` for each of ``FactorPlan.products``.
-        explicit: gradients of the leaves ``FactorPlan.explicit``, in their own shapes.
+        outers: one ``Outer`` for each of ``Factorisation.products``.
+        explicit: gradients of the leaves ``Factorisation.explicit``, in their own shapes.
     """
 
     outers: tuple[Outer, ...]
@@ -77,7 +77,7 @@ class GradientFactors(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FactorPlan:
+class Factorisation:
     """How the gradient of ``log_prob`` decomposes.
 
     Attributes:
@@ -85,7 +85,7 @@ class FactorPlan:
         explicit: numbers of the leaves whose gradients are taken by themselves. A leaf in
             neither does not take part in ``log_prob``.
         shapes: shapes of all leaves.
-        program: the trace that the plan was made from.
+        program: the trace that the products were found in.
     """
 
     products: tuple[Product, ...]
@@ -93,11 +93,16 @@ class FactorPlan:
     shapes: tuple[tuple[int, ...], ...]
     program: "_Program"
 
+    @property
+    def leaves(self) -> list[int]:
+        """Numbers of the leaves that take part."""
+        return sorted({product.leaf for product in self.products} | set(self.explicit))
+
     def factors(self, params: Any, observation: Any, action: Any) -> GradientFactors:
         """The gradient of one transition; ``vmap`` it over a batch.
 
         Args:
-            params: as the plan was made for.
+            params: of the shapes that ``log_prob`` was traced for.
             observation: of one transition.
             action: of one transition.
 
@@ -125,9 +130,9 @@ class FactorPlan:
         return GradientFactors(tuple(outers), tuple(explicit))
 
 
-def plan_factors(
+def factorise_gradient(
     log_prob: Callable[[Any, Any, Any], Array], params: Any, observation: Any, action: Any
-) -> FactorPlan:
+) -> Factorisation:
     """Trace ``log_prob`` and find the products that its parameters take part in.
 
     Args:
@@ -137,7 +142,7 @@ def plan_factors(
         action: of one transition, or its shape.
 
     Returns:
-        A plan, valid for arguments of the same shapes.
+        The factorisation, valid for values of the same shapes.
 
     Reference:
         Goodfellow (2015), "Efficient per-example gradient computations", arXiv 1510.01799.
@@ -153,8 +158,8 @@ def plan_factors(
     products, opaque = program.uses()
     vectors = {leaf for leaf, shape in enumerate(shapes) if len(shape) < 2 or 0 in shape}
     explicit = (vectors & program.met) | opaque
-    kept = tuple(product for product in products if product.leaf not in explicit)
-    return FactorPlan(kept, tuple(sorted(explicit)), shapes, program)
+    factored = tuple(product for product in products if product.leaf not in explicit)
+    return Factorisation(factored, tuple(sorted(explicit)), shapes, program)
 
 
 def outer_gradient(product: Product, shape: tuple[int, ...], outer: Outer) -> Array:
@@ -212,14 +217,14 @@ def axes_in_order(product: Product, ndim: int) -> tuple[int, ...]:
 def _outer(product: Product, operands: list[Array], delta: Array) -> Outer:
     """Operand and gradient of the result, brought to the axes [b, p, c] and [b, p, f]."""
     contracting, batch = product.numbers
-    other, own = operands[1 - product.side], operands[product.side]
+    other, leaf = operands[1 - product.side], operands[product.side]
     taken = (*batch[1 - product.side], *contracting[1 - product.side])
     free = [axis for axis in range(other.ndim) if axis not in taken]
     order = (*batch[1 - product.side], *free, *contracting[1 - product.side])
     num_batch = math.prod(other.shape[axis] for axis in batch[1 - product.side])
     positions = math.prod(other.shape[axis] for axis in free)
     num_inputs = math.prod(other.shape[axis] for axis in contracting[1 - product.side])
-    outputs = own.size // (num_batch * num_inputs)
+    outputs = leaf.size // (num_batch * num_inputs)
     inputs = other.transpose(order).reshape(num_batch, positions, num_inputs)
     if product.side == 1:  # the result has the other operand's free axes first
         deltas = delta.reshape(num_batch, positions, outputs)
@@ -250,19 +255,18 @@ class _Program:
         self.views: dict[int, _View] = {}
         self.count = 0
         self.met: set[int] = set()
-        arguments = [self._register() for _ in closed.jaxpr.invars]
+        self.inputs = [self._register() for _ in closed.jaxpr.invars]
         for leaf, shape in enumerate(shapes):
-            self.views[arguments[leaf]] = _View(leaf, tuple(range(len(shape))))
-        self.arguments = arguments
-        (self.result,) = self._append(closed.jaxpr, closed.consts, arguments)
+            self.views[self.inputs[leaf]] = _View(leaf, tuple(range(len(shape))))
+        (self.result,) = self._append(closed.jaxpr, closed.consts, self.inputs)
 
     def _register(self) -> int:
         self.count += 1
         return self.count - 1
 
-    def _append(self, jaxpr: Any, constants: Any, arguments: list[Any]) -> list[Any]:
+    def _append(self, jaxpr: Any, constants: Any, operands: list[Any]) -> list[Any]:
         """Add the equations of ``jaxpr``; the registers of its results."""
-        environment: dict[Any, Any] = dict(zip(jaxpr.invars, arguments, strict=True))
+        environment: dict[Any, Any] = dict(zip(jaxpr.invars, operands, strict=True))
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
             environment[variable] = self._register()
             self.constants[environment[variable]] = value
@@ -329,10 +333,10 @@ class _Program:
         return products, opaque
 
     def run(
-        self, arguments: list[Array], added: dict[int, Array]
+        self, inputs: list[Array], added: dict[int, Array]
     ) -> tuple[Array, dict[int, list[Array]]]:
         """The program's result with something added to each product, and their operands."""
-        registers: dict[int, Any] = dict(zip(self.arguments, arguments, strict=True))
+        registers: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
         registers.update(self.constants)
         operands = {}
 
@@ -379,10 +383,10 @@ def _moved_axes(equation: Any, axes: tuple[int | None, ...]) -> tuple[int | None
     if name == "transpose":
         return tuple(axes[axis] for axis in options["permutation"])
     # A length above 1 has to stay in its place among the lengths above 1.
-    kept = [axis for axis, size in zip(axes, source.shape, strict=True) if size > 1]
+    long_axes = [axis for axis, size in zip(axes, source.shape, strict=True) if size > 1]
     same = [size for size in source.shape if size > 1] == [s for s in target.shape if s > 1]
     permuted = name == "reshape" and options["dimensions"] is not None
     if name in ("reshape", "squeeze", "broadcast_in_dim") and same and not permuted:
-        following = iter(kept)
+        following = iter(long_axes)
         return tuple(next(following) if size > 1 else None for size in target.shape)
     return None

@@ -15,15 +15,19 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from pgx_jax.estimation import validation
+from pgx_jax.estimation.gradients.batches import (
+    first_transition,
+    flat_transitions,
+    map_transitions,
+)
 from pgx_jax.estimation.gradients.factors import (
-    FactorPlan,
+    Factorisation,
     GradientFactors,
     Outer,
     Product,
+    factorise_gradient,
     outer_gradient,
-    plan_factors,
 )
-from pgx_jax.estimation.projections.features import first_transition, map_transitions
 from pgx_jax.types import Transitions
 
 # Pairs of Gram matrices of factors that are worth more than one of formed gradients.
@@ -57,13 +61,14 @@ def gradient_gram(
     Reference:
         Goodfellow (2015), arXiv 1510.01799, whose norms are the diagonal of K.
     """
-    transitions = validation.as_transitions(transitions)
-    validation.check_log_prob(log_prob, params, transitions)
-    validation.check_batch_size(batch_size)
+    _, transitions = validation.parse_policy_data(
+        log_prob, params, transitions, batch_size, fetch=False
+    )
     total = transitions.advantage.size
-    plan = plan_factors(log_prob, params, *first_transition(transitions))
+    first = first_transition(flat_transitions(transitions))
+    factorisation = factorise_gradient(log_prob, params, *first)
     parts = jax.eval_shape(
-        lambda *rest: _matrices(plan, plan.factors(*rest)), params, *first_transition(transitions)
+        lambda *rest: _matrices(factorisation, factorisation.factors(*rest)), params, *first
     )
     held = 4 * total * (total + sum(leaf.size for leaf in jax.tree.leaves(parts)))
     if held > max_bytes:
@@ -73,11 +78,9 @@ def gradient_gram(
             "transitions, or use fit_subsets_matrix_free"
         )
     gram = _gradient_gram(log_prob, params, transitions, batch_size=batch_size)
-    if validation.is_concrete(gram) and not bool(jnp.isfinite(gram).all()):
-        raise ValueError(
-            "the gradient of log_prob is NaN or infinite; check that log_prob is finite and "
-            "differentiable at every action taken"
-        )
+    validation.check_values(
+        advantage=transitions.advantage, mask=transitions.mask, gradients=_squares(gram)
+    )
     return gram
 
 
@@ -91,12 +94,17 @@ def normalise_gram(gram: Array, mask: Array | None = None) -> tuple[Array, Array
     Returns:
         The scaled matrix, and the scalar that the gradients were divided by.
     """
-    num_tasks, num_steps, total = gram.shape
-    valid = jnp.ones((num_tasks, num_steps), bool) if mask is None else mask.astype(bool)
-    square = jnp.diagonal(gram.reshape(total, total)).reshape(num_tasks, num_steps)
-    scale = jnp.sqrt(jnp.where(valid, square, 0.0).sum() / jnp.maximum(valid.sum(), 1))
+    valid = jnp.ones(gram.shape[:2], bool) if mask is None else mask.astype(bool)
+    square = jnp.where(valid, _squares(gram), 0.0).sum()
+    scale = jnp.sqrt(square / jnp.maximum(valid.sum(), 1))
     scale = jnp.where(scale > 0, scale, 1.0)
     return gram / scale**2, scale
+
+
+def _squares(gram: Array) -> Array:
+    """Squared norms of the gradients, float[n, T]."""
+    num_tasks, num_steps, total = gram.shape
+    return jnp.diagonal(gram.reshape(total, total)).reshape(num_tasks, num_steps)
 
 
 class _Matrix(NamedTuple):
@@ -106,15 +114,15 @@ class _Matrix(NamedTuple):
     right: Array  # [q, c]
 
 
-def _matrices(plan: FactorPlan, factors: GradientFactors) -> list[_Matrix | Array]:
+def _matrices(factorisation: Factorisation, factors: GradientFactors) -> list[_Matrix | Array]:
     """Parts of one gradient that have nothing in common: factors where they are cheaper."""
     parts: list[Any] = [part.astype(jnp.float32).ravel() for part in factors.explicit]
     by_leaf: dict[int, list[tuple[Product, Outer]]] = {}
-    for product, outer in zip(plan.products, factors.outers, strict=True):
+    for product, outer in zip(factorisation.products, factors.outers, strict=True):
         single = Outer(*(part.astype(jnp.float32) for part in outer))
         by_leaf.setdefault(product.leaf, []).append((product, single))
     for leaf, pairs in by_leaf.items():
-        shape = plan.shapes[leaf]
+        shape = factorisation.shapes[leaf]
         first = pairs[0][0]
         aligned = [_aligned(first, *pair) for pair in pairs]
         if all(part is not None for part in aligned):
@@ -149,37 +157,35 @@ def _gradient_gram(
 ) -> Array:
     num_tasks, num_steps = transitions.advantage.shape
     total = num_tasks * num_steps
-    plan = plan_factors(log_prob, params, *first_transition(transitions))
+    data, mask = flat_transitions(transitions), transitions.mask.ravel()
+    factorisation = factorise_gradient(log_prob, params, *first_transition(data))
 
     def one(observation: Any, action: Any) -> list[_Matrix | Array]:
-        return _matrices(plan, plan.factors(params, observation, action))
+        return _matrices(factorisation, factorisation.factors(params, observation, action))
 
-    parts = map_transitions(jax.vmap(one), transitions, batch_size)
-    if transitions.mask is not None:
-        mask = transitions.mask
-        parts = jax.tree.map(
-            lambda leaf: jnp.where(mask.reshape(*mask.shape, *[1] * (leaf.ndim - 2)), leaf, 0.0),
-            parts,
-        )
-    every = jax.tree.map(lambda leaf: leaf.reshape(total, *leaf.shape[2:]), parts)
+    every = jax.tree.map(
+        lambda leaf: jnp.where(mask.reshape(total, *[1] * (leaf.ndim - 1)), leaf, 0.0),
+        map_transitions(jax.vmap(one), data, batch_size),
+    )
+    by_task = jax.tree.map(lambda leaf: leaf.reshape(num_tasks, num_steps, *leaf.shape[1:]), every)
 
-    def rows(own: list[_Matrix | Array]) -> Array:
+    def rows(task: list[_Matrix | Array]) -> Array:
         result = jnp.zeros((num_steps, total), jnp.float32)
-        for mine, all_of_them in zip(own, every, strict=True):
-            result += _products(mine, all_of_them)
+        for part_of_task, part in zip(task, every, strict=True):
+            result += _products(part_of_task, part)
         return result
 
-    return lax.map(rows, parts)
+    return lax.map(rows, by_task)
 
 
-def _products(own: Any, every: Any) -> Array:
+def _products(few: Any, every: Any) -> Array:
     """Inner products of the same part of T and of N gradients, [T, N]."""
     matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
-    if not isinstance(own, _Matrix):
-        return matmul(own, every.T)
-    total = jnp.zeros((own.left.shape[0], every.left.shape[0]), jnp.float32)
-    for p in range(own.left.shape[1]):
+    if not isinstance(few, _Matrix):
+        return matmul(few, every.T)
+    total = jnp.zeros((few.left.shape[0], every.left.shape[0]), jnp.float32)
+    for p in range(few.left.shape[1]):
         for q in range(every.left.shape[1]):
-            left = matmul(own.left[:, p], every.left[:, q].T)
-            total += left * matmul(own.right[:, p], every.right[:, q].T)
+            left = matmul(few.left[:, p], every.left[:, q].T)
+            total += left * matmul(few.right[:, p], every.right[:, q].T)
     return total

@@ -1,4 +1,4 @@
-"""Features by a dense projection, one block of P at a time, from the factors of gradients.
+"""Features by a random matrix, one block of P at a time, from the factors of gradients.
 
     g̃_t = Σ_blocks P_blockᵀ g_t,block,      g_t,block = rows of Σ_p a_p ⊗ δ_p.
 
@@ -10,31 +10,75 @@ are never written to memory and read back, and P is drawn only once for all tran
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from pgx_jax.estimation.gradients.batches import first_transition
 from pgx_jax.estimation.gradients.factors import (
-    FactorPlan,
+    Factorisation,
     GradientFactors,
     Outer,
     Product,
+    factorise_gradient,
     on_first_axis,
     outer_gradient,
 )
-from pgx_jax.estimation.projections.dense import PRECISION, DenseProjection
+from pgx_jax.estimation.projections.base import PRECISION
+from pgx_jax.types import PolicyFunction
 
 # On a processor the formed part of a gradient has to stay in its cache.
 _ROWS_IN_CACHE = 256
 
 
-def dense_features(
-    plan: FactorPlan,
-    params: Any,
+class LeafBlocks(NamedTuple):
+    """The rows of P for one parameter leaf, which is taken as a matrix, its first axis by the rest.
+
+    Attributes:
+        rows: length of the leaf's first axis.
+        columns: entries in a row.
+        height: rows in a block.
+        num_blocks: the last one may run past the leaf's end.
+    """
+
+    rows: int
+    columns: int
+    height: int
+    num_blocks: int
+
+
+class BlockMatrix(Protocol):
+    """A matrix P ∈ R^{p×d} that is made block by block of rows."""
+
+    @property
+    def dim(self) -> int:
+        """Number of columns d."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the whole of P takes."""
+        ...
+
+    def blocks(self, leaf: int) -> LeafBlocks:
+        """How the rows of P that belong to a leaf are cut."""
+        ...
+
+    def block(self, leaf: int, number: Array | int) -> Array:
+        """One block, float32[height · columns, d]; rows past the leaf's end may be anything."""
+        ...
+
+    def leaf_matrix(self, leaf: int) -> Array:
+        """All blocks of a leaf, float32[blocks, height · columns, d]."""
+        ...
+
+
+def blockwise_features(
+    policy: PolicyFunction,
     data: tuple[Any, Any],
-    projection: DenseProjection,
+    matrix: BlockMatrix,
     *,
     batch_size: int,
     max_stored_bytes: int,
@@ -42,10 +86,9 @@ def dense_features(
     """Projected gradients of a flat list of transitions.
 
     Args:
-        plan: factors of log π(a|s).
-        params: parameters θ*.
+        policy: log π and its parameters θ*.
         data: observations and actions, leaves leading with [N].
-        projection: gives the blocks of P.
+        matrix: gives the blocks of P.
         batch_size: transitions whose factors are made at a time.
         max_stored_bytes: factors of so many transitions as fit are held at a time, at least of
             one batch. Where these are not all, P is kept if it takes no more, else drawn again
@@ -56,18 +99,18 @@ def dense_features(
     """
     total = jax.tree.leaves(data)[0].shape[0]
     batch_size = min(batch_size, total)
-    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), data)
-    held = jax.tree.leaves(jax.eval_shape(plan.factors, params, *first))
-    bytes_each = sum(4 * math.prod(leaf.shape) for leaf in held)
+    first, params = first_transition(data), policy.params
+    factorisation = factorise_gradient(policy.log_prob, params, *first)
+    shapes = jax.tree.leaves(jax.eval_shape(factorisation.factors, params, *first))
+    bytes_each = sum(4 * math.prod(leaf.shape) for leaf in shapes)
     batches = -(-total // batch_size)
     num_parts = min(-(-batches * batch_size * bytes_each // max(max_stored_bytes, 1)), batches)
     batches = -(-batches // max(num_parts, 1))
     part_size = batches * batch_size
     num_parts = -(-total // part_size)
-    leaves = sorted({product.leaf for product in plan.products} | set(plan.explicit))
     stored = None
-    if num_parts > 1 and projection.nbytes <= max_stored_bytes:
-        stored = {leaf: projection.leaf_matrix(leaf) for leaf in leaves}
+    if num_parts > 1 and matrix.nbytes <= max_stored_bytes:
+        stored = {leaf: matrix.leaf_matrix(leaf) for leaf in factorisation.leaves}
 
     def one_part(number: Array) -> Array:
         # The last part may run past the end; it repeats the last transition.
@@ -75,18 +118,18 @@ def dense_features(
 
         def one_batch(index: Array) -> GradientFactors:
             batch = jax.tree.map(lambda leaf: leaf[index], data)
-            return jax.vmap(plan.factors, (None, 0, 0))(params, *batch)
+            return jax.vmap(factorisation.factors, (None, 0, 0))(params, *batch)
 
         factors = lax.map(one_batch, index.reshape(batches, batch_size))
         height = _rows_at_once(batch_size)
         factors = jax.tree.map(lambda leaf: leaf.reshape(-1, height, *leaf.shape[2:]), factors)
-        projected = jnp.zeros((part_size // height, height, projection.dim), jnp.float32)
-        for leaf in leaves:
+        projected = jnp.zeros((part_size // height, height, matrix.dim), jnp.float32)
+        for leaf in factorisation.leaves:
             blocks = None if stored is None else stored[leaf]
-            projected = _add_leaf(projected, plan, factors, projection, leaf, blocks)
+            projected = _add_leaf(projected, factorisation, factors, matrix, leaf, blocks)
         return projected.reshape(part_size, -1)
 
-    return lax.map(one_part, jnp.arange(num_parts)).reshape(-1, projection.dim)[:total]
+    return lax.map(one_part, jnp.arange(num_parts)).reshape(-1, matrix.dim)[:total]
 
 
 def _rows_at_once(batch_size: int) -> int:
@@ -97,30 +140,30 @@ def _rows_at_once(batch_size: int) -> int:
 
 def _add_leaf(
     projected: Array,
-    plan: FactorPlan,
+    factorisation: Factorisation,
     factors: GradientFactors,
-    projection: DenseProjection,
+    matrix: BlockMatrix,
     leaf: int,
     stored: Array | None,
 ) -> Array:
     """``projected`` plus what one leaf adds; all lead with [chunks, transitions of a chunk]."""
-    cut, shape = projection.blocks(leaf), plan.shapes[leaf]
+    cut, shape = matrix.blocks(leaf), factorisation.shapes[leaf]
     pad = partial(_pad, length=cut.num_blocks * cut.height)
     outers = [
         (product, on_first_axis(product, shape, outer, pad))
-        for product, outer in zip(plan.products, factors.outers, strict=True)
+        for product, outer in zip(factorisation.products, factors.outers, strict=True)
         if product.leaf == leaf
     ]
     padded = (cut.num_blocks * cut.height, *shape[1:]) if shape else ()
     products = [product for product, _ in outers]
     explicit = [
         pad(gradient.reshape(*gradient.shape[:2], cut.rows, cut.columns), 2)
-        for number, gradient in zip(plan.explicit, factors.explicit, strict=True)
+        for number, gradient in zip(factorisation.explicit, factors.explicit, strict=True)
         if number == leaf
     ]
 
     def add_block(projected: Array, number: Array) -> tuple[Array, None]:
-        rows_of_p = projection.block(leaf, number) if stored is None else stored[number]
+        rows_of_p = matrix.block(leaf, number) if stored is None else stored[number]
         take = partial(_take, start=number * cut.height, length=cut.height)
 
         def add_chunk(chunk: tuple[Array, list[Outer], list[Array]]) -> Array:

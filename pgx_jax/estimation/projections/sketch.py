@@ -20,41 +20,38 @@ Differences from the paper (Pham and Pagh 2013):
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from pgx_jax.estimation.gradients.batches import first_transition, map_transitions
 from pgx_jax.estimation.gradients.factors import (
-    FactorPlan,
+    Factorisation,
     GradientFactors,
-    Outer,
-    Product,
+    factorise_gradient,
     outer_gradient,
 )
-from pgx_jax.estimation.projections.dense import check_coef, check_tree, describe
+from pgx_jax.estimation.projections.base import PROJECTIONS, check_coef, check_tree, describe
+from pgx_jax.estimation.projections.convolution import (
+    arrange_spectra,
+    convolve,
+    matrix_factors,
+    transform,
+)
+from pgx_jax.estimation.projections.hashes import (
+    Tables,
+    draw_hashes,
+    hash_lengths,
+    matrix_beside,
+    matrix_shape,
+    vectors_along,
+)
+from pgx_jax.types import PolicyFunction
 
-_PRECISION = lax.Precision.HIGHEST
 # Frequencies times hashes have to stay within int32.
 _LARGEST_DIM = 2**15
-
-
-class Tables(NamedTuple):
-    """Hashes of one leaf as a matrix: the entry (i, j) goes to rows[i] + columns[j] mod d.
-
-    Attributes:
-        rows: int[r], in 0..d-1.
-        row_signs: float[r], each 1 or -1.
-        columns: int[c].
-        column_signs: float[c].
-    """
-
-    rows: Array
-    row_signs: Array
-    columns: Array
-    column_signs: Array
 
 
 @jax.tree_util.register_dataclass
@@ -124,14 +121,30 @@ class TensorSketch:
             leaves.append(value.reshape(*coef.shape[:-1], *shape).astype(dtype))
         return jax.tree.unflatten(self.treedef, leaves)
 
-    def spectra(self, plan: FactorPlan) -> list[tuple[Array, Array]]:
+    def features(
+        self, policy: PolicyFunction, data: tuple[Any, Any], *, batch_size: int,
+        max_stored_bytes: int,
+    ) -> Array:  # fmt: skip
+        """Projected gradients from their factors, which are never held; see ``Projection``."""
+        factorisation = factorise_gradient(*policy, *first_transition(data))
+        spectra = self.spectra(factorisation)
+
+        def one_batch(observation: Any, action: Any) -> Array:
+            factors = jax.vmap(factorisation.factors, (None, 0, 0))(
+                policy.params, observation, action
+            )
+            return self.project_factors(factorisation, factors, spectra)
+
+        return map_transitions(one_batch, data, batch_size)
+
+    def spectra(self, factorisation: Factorisation) -> list[tuple[Array, Array]]:
         """What ``project_factors`` multiplies with, made once for many batches.
 
         Returns:
-            For every leaf that the plan needs, float32[r, 2, d // 2 + 1] and [c, 2, d // 2 + 1]:
+            For every leaf that takes part, float32[r, 2, d // 2 + 1] and [c, 2, d // 2 + 1]:
             real and imaginary parts of the transform of each row's and column's hash.
         """
-        needed = {product.leaf for product in plan.products} | set(plan.explicit)
+        needed = set(factorisation.leaves)
         needed |= {self.hosts[leaf][0] for leaf in needed if self.hosts[leaf]}
         empty = jnp.zeros((0, 2, self.dim // 2 + 1), jnp.float32)
         result = [(empty, empty)] * len(self.shapes)
@@ -148,12 +161,15 @@ class TensorSketch:
         return result
 
     def project_factors(
-        self, plan: FactorPlan, factors: GradientFactors, spectra: list[tuple[Array, Array]]
+        self,
+        factorisation: Factorisation,
+        factors: GradientFactors,
+        spectra: list[tuple[Array, Array]],
     ) -> Array:
         """The sketch of gradients in factors; equal to ``project`` of the gradients themselves.
 
         Args:
-            plan: the plan that made the factors.
+            factorisation: the one that gave the factors.
             factors: every array with one leading axis B.
             spectra: from ``spectra``.
 
@@ -163,21 +179,21 @@ class TensorSketch:
         batch = jax.tree.leaves(factors)[0].shape[0] if jax.tree.leaves(factors) else 0
         total = jnp.zeros((batch, 2, self.dim // 2 + 1), jnp.float32)
         formed: list[tuple[int, Array]] = []
-        for product, outer in zip(plan.products, factors.outers, strict=True):
+        for product, outer in zip(factorisation.products, factors.outers, strict=True):
             shape = self.shapes[product.leaf]
-            parted = _part(product, shape, outer)
-            if parted is None:
+            matrix = matrix_factors(product, shape, outer)
+            if matrix is None:
                 formed.append((product.leaf, outer_gradient(product, shape, outer)))
                 continue
             rows, columns = spectra[product.leaf]
-            along_rows = _transform(parted.rows, _arrange(rows, parted, shape))
-            total += _convolve(along_rows, _transform(parted.columns, columns[None]))
-        for leaf, gradient in zip(plan.explicit, factors.explicit, strict=True):
+            along_rows = transform(matrix.rows, arrange_spectra(rows, matrix, shape))
+            total += convolve(along_rows, transform(matrix.columns, columns[None]))
+        for leaf, gradient in zip(factorisation.explicit, factors.explicit, strict=True):
             if len(self.shapes[leaf]) < 2:
                 rows, columns = spectra[leaf]
                 flat = gradient.astype(jnp.float32).reshape(batch, 1, 1, -1)
-                along = _transform(flat, columns[None])
-                total += _convolve(jnp.broadcast_to(rows[None, None], along.shape), along)
+                along = transform(flat, columns[None])
+                total += convolve(jnp.broadcast_to(rows[None, None], along.shape), along)
             else:
                 formed.append((leaf, gradient))
         projected = jnp.fft.irfft(lax.complex(total[:, 0], total[:, 1]), n=self.dim, axis=-1)
@@ -185,30 +201,29 @@ class TensorSketch:
 
     def tables(self) -> list[Tables]:
         """Hashes of all leaves; a vector has one row."""
-        guests = _guests(self.hosts)
-        drawn = self._cut(_lengths(self.shapes, self.hosts))
-        found: dict[int, Tables] = {}
-        for leaf, (rows, columns) in drawn.items():
-            shape = _matrix_shape(self.shapes[leaf])
-            own_rows = [part[: shape[0]] for part in rows]
-            own_columns = [part[: shape[1]] for part in columns]
-            found[leaf] = Tables(*own_rows, *own_columns)
-            for axis, along, across, start in (
-                (-1, own_columns, rows, shape[0]),
-                (0, own_rows, columns, shape[1]),
+        guests = vectors_along(self.hosts)
+        tables: dict[int, Tables] = {}
+        for leaf, (rows, columns) in self._cut(hash_lengths(self.shapes, self.hosts)).items():
+            shape = matrix_shape(self.shapes[leaf])
+            leaf_rows = [part[: shape[0]] for part in rows]
+            leaf_columns = [part[: shape[1]] for part in columns]
+            tables[leaf] = Tables(*leaf_rows, *leaf_columns)
+            for axis, along, across, first in (
+                (-1, leaf_columns, rows, shape[0]),
+                (0, leaf_rows, columns, shape[1]),
             ):
-                for place, guest in enumerate(guests.get((leaf, axis), ()), start):
-                    found[guest] = Tables(*(part[place : place + 1] for part in across), *along)
-        return [found[leaf] for leaf in range(len(self.shapes))]
+                for place, guest in enumerate(guests.get((leaf, axis), ()), first):
+                    tables[guest] = Tables(*(part[place : place + 1] for part in across), *along)
+        return [tables[leaf] for leaf in range(len(self.shapes))]
 
     def _cut(self, lengths: dict[int, tuple[int, int]]) -> dict[int, list[tuple[Array, Array]]]:
         """Places and signs of that many rows and columns of each leaf."""
-        result, start = {}, 0
+        result, first = {}, 0
         for leaf, pair in lengths.items():
             result[leaf] = []
             for length in pair:
-                blocks = slice(start, start + -(-length // self.dim))
-                start = blocks.stop
+                blocks = slice(first, first + -(-length // self.dim))
+                first = blocks.stop
                 parts = (self.places[blocks].ravel(), self.signs[blocks].ravel())
                 result[leaf].append((parts[0][:length], parts[1][:length]))
         return result
@@ -262,132 +277,11 @@ def tensor_sketch(key: Array, params: Any, dim: int = 400) -> TensorSketch:
     if dim > _LARGEST_DIM:
         raise ValueError(f"dim is {dim}; a tensor sketch has at most {_LARGEST_DIM} dimensions")
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
-    hosts = tuple(_host(leaf, shapes, paths) for leaf in range(len(shapes)))
-    lengths = [length for pair in _lengths(shapes, hosts).values() for length in pair]
+    hosts = tuple(matrix_beside(leaf, shapes, paths) for leaf in range(len(shapes)))
+    lengths = [length for pair in hash_lengths(shapes, hosts).values() for length in pair]
     blocks = sum(-(-length // dim) for length in lengths)
-    places, signs = _draw(key, blocks, dim)
+    places, signs = draw_hashes(key, blocks, dim)
     return TensorSketch(places, signs, dim, shapes, dtypes, treedef, hosts)
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _draw(key: Array, blocks: int, dim: int) -> tuple[Array, Array]:
-    """Random permutations and signs, [blocks, d]."""
-    place_key, sign_key = jax.random.split(key)
-    places = jnp.argsort(jax.random.bits(place_key, (blocks, dim), jnp.uint32), axis=1)
-    signs = jax.random.bits(sign_key, (blocks, dim), jnp.uint32) >> 31
-    return places.astype(jnp.int32), 1 - 2 * signs.astype(jnp.float32)
-
-
-def _guests(hosts: tuple) -> dict[tuple[int, int], list[int]]:
-    """The vectors that lie along each matrix and axis."""
-    guests: dict[tuple[int, int], list[int]] = {}
-    for leaf, host in enumerate(hosts):
-        if host is not None:
-            guests.setdefault(host, []).append(leaf)
-    return guests
-
-
-def _lengths(shapes: tuple, hosts: tuple) -> dict[int, tuple[int, int]]:
-    """Rows and columns to hash for each leaf that is no guest, its guests' among them."""
-    guests = _guests(hosts)
-    result = {}
-    for leaf, host in enumerate(hosts):
-        if host is None:
-            rows, columns = _matrix_shape(shapes[leaf])
-            rows += len(guests.get((leaf, -1), ()))
-            result[leaf] = (rows, columns + len(guests.get((leaf, 0), ())))
-    return result
-
-
-def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns that a leaf is taken as."""
-    return math.prod(shape[:-1]), shape[-1] if shape else 1
-
-
-def _host(
-    leaf: int, shapes: tuple[tuple[int, ...], ...], paths: list[Any]
-) -> tuple[int, int] | None:
-    """The matrix, and its axis, that a vector lies along: the closest in the tree that fits.
-
-    A layer's bias has the gradient δ, whose transform its kernel needs too. Any choice is a
-    sound sketch; the right one saves a matrix product.
-    """
-    if len(shapes[leaf]) != 1:
-        return None
-    found = []
-    for other, shape in enumerate(shapes):
-        if len(shape) < 2:
-            continue
-        common = 0
-        for one, two in zip(paths[leaf], paths[other], strict=False):
-            if one != two:
-                break
-            common += 1
-        closeness = (common, -abs(other - leaf), other)
-        if shape[-1] == shapes[leaf][0]:
-            found.append((closeness, 1, (other, -1)))
-        elif len(shape) == 2 and shape[0] == shapes[leaf][0]:
-            found.append((closeness, 0, (other, 0)))
-    return max(found)[2] if found else None
-
-
-class _Parted(NamedTuple):
-    """A product's factors, brought to the leaf's rows and its last axis."""
-
-    rows: Array  # [B, b, p, axes of one factor]
-    columns: Array  # [B, b, p, last axis]
-    batch_axes: tuple[int, ...]
-    row_axes: tuple[int, ...]
-
-
-def _part(product: Product, shape: tuple[int, ...], outer: Outer) -> _Parted | None:
-    """The factors by rows and last axis; None where that axis numbers separate products."""
-    inputs, deltas = (part.astype(jnp.float32) for part in outer)
-    last = len(shape) - 1
-    if last in product.batch_axes and shape[last] > 1:
-        return None
-    sides = (inputs, product.input_axes), (deltas, product.output_axes)
-    (columns, axes), (rows, row_axes) = sides if last in product.input_axes else sides[::-1]
-    others = tuple(axis for axis in axes if axis != last)
-    batch_axes = tuple(axis for axis in product.batch_axes if axis != last)
-    if others:
-        # Other axes of that factor number separate products from here on.
-        sizes = [shape[axis] for axis in (axes if last in axes else (*axes, last))]
-        split = columns.reshape(*columns.shape[:3], *sizes)
-        position = axes.index(last) if last in axes else len(axes)
-        split = jnp.moveaxis(split, 3 + position, -1)
-        split = split.reshape(*columns.shape[:3], -1, shape[last])
-        num_batch, count = columns.shape[1], split.shape[3]
-        columns = jnp.moveaxis(split, 3, 2).reshape(
-            columns.shape[0], num_batch * count, columns.shape[2], shape[last]
-        )
-        rows = jnp.repeat(rows, count, axis=1)
-    return _Parted(rows, columns, batch_axes + others, row_axes)
-
-
-def _arrange(rows: Array, parted: _Parted, shape: tuple[int, ...]) -> Array:
-    """Spectra of the rows [r, 2, f] as [b, axes of one factor, 2, f]."""
-    named = (*parted.batch_axes, *parted.row_axes, *range(len(shape) - 1))
-    order = list(dict.fromkeys(axis for axis in named if axis < len(shape) - 1))
-    split = rows.reshape(*shape[:-1], *rows.shape[-2:])
-    split = split.transpose(*order, len(shape) - 1, len(shape))
-    num_batch = math.prod(shape[axis] for axis in parted.batch_axes)
-    return split.reshape(num_batch, -1, *rows.shape[-2:])
-
-
-def _transform(part: Array, spectrum: Array) -> Array:
-    """[B, b, p, c] times [b or 1, c, 2, f] -> [B, b, p, 2, f]."""
-    if part.shape[1:3] == (1, 1):
-        flat = spectrum.reshape(spectrum.shape[1], -1)
-        result = jnp.matmul(part.reshape(part.shape[0], -1), flat, precision=_PRECISION)
-        return result.reshape(part.shape[0], 1, 1, *spectrum.shape[2:])
-    if spectrum.shape[0] == 1:
-        return jnp.einsum("Bbpc,czf->Bbpzf", part, spectrum[0], precision=_PRECISION)
-    return jnp.einsum("Bbpc,bczf->Bbpzf", part, spectrum, precision=_PRECISION)
-
-
-def _convolve(left: Array, right: Array) -> Array:
-    """Product of complex [B, b, p, 2, f] arrays, summed over b and p."""
-    real = left[..., 0, :] * right[..., 0, :] - left[..., 1, :] * right[..., 1, :]
-    imaginary = left[..., 0, :] * right[..., 1, :] + left[..., 1, :] * right[..., 0, :]
-    return jnp.stack([real, imaginary], axis=-2).sum(axis=(1, 2))
+PROJECTIONS.register("tensor_sketch", tensor_sketch)

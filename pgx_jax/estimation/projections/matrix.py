@@ -14,35 +14,25 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
-# Gram matrices of projected gradients need float32; TPUs would multiply in bfloat16 by default.
-PRECISION = lax.Precision.HIGHEST
-
-
-class LeafBlocks(NamedTuple):
-    """The rows of P for one parameter leaf, which is taken as a matrix, its first axis by the rest.
-
-    Attributes:
-        rows: length of the leaf's first axis.
-        columns: entries in a row.
-        height: rows in a block.
-        num_blocks: the last one may run past the leaf's end.
-    """
-
-    rows: int
-    columns: int
-    height: int
-    num_blocks: int
+from pgx_jax.estimation.projections.base import (
+    PRECISION,
+    PROJECTIONS,
+    check_coef,
+    check_tree,
+    describe,
+)
+from pgx_jax.estimation.projections.blockwise import LeafBlocks, blockwise_features
+from pgx_jax.types import PolicyFunction
 
 
 @dataclass(frozen=True)
-class DenseProjection(ABC):
+class MatrixProjection(ABC):
     """A random matrix P ∈ R^{p×d}, held as the key that regenerates its blocks.
 
     Attributes:
@@ -170,6 +160,20 @@ class DenseProjection(ABC):
             leaves.append(flat.reshape(*coef.shape[:-1], *shape).astype(dtype))
         return jax.tree.unflatten(self.treedef, leaves)
 
+    def features(
+        self, policy: PolicyFunction, data: tuple[Any, Any], *, batch_size: int,
+        max_stored_bytes: int,
+    ) -> Array:  # fmt: skip
+        """Projected gradients from their factors, block by block of P; see ``Projection``.
+
+        What the factors of gradients held at a time take is within ``max_stored_bytes``. Where
+        these are not all transitions, P is kept too if it takes no more, and else drawn again
+        for each part of them.
+        """
+        return blockwise_features(
+            policy, data, self, batch_size=batch_size, max_stored_bytes=max_stored_bytes
+        )
+
     @abstractmethod
     def _draw(self, key: Array, num_rows: int) -> Array:
         """Independent rows of P, float32[num_rows, d]."""
@@ -177,7 +181,7 @@ class DenseProjection(ABC):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class GaussianProjection(DenseProjection):
+class GaussianProjection(MatrixProjection):
     """P with entries N(0, 1/d)."""
 
     def _draw(self, key: Array, num_rows: int) -> Array:
@@ -186,7 +190,7 @@ class GaussianProjection(DenseProjection):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class RademacherProjection(DenseProjection):
+class RademacherProjection(MatrixProjection):
     """P with entries 1/√d and -1/√d, equally likely."""
 
     def _draw(self, key: Array, num_rows: int) -> Array:
@@ -248,51 +252,12 @@ def rademacher_projection(
     return RademacherProjection(key, dim, *_layout(params, dim, block_size))
 
 
+PROJECTIONS.register("gaussian", gaussian_projection)
+PROJECTIONS.register("rademacher", rademacher_projection)
+
+
 def _layout(params: Any, dim: int, block_size: int) -> tuple[int, tuple, tuple, Any]:
     """Checked block size, shapes, dtypes and tree."""
     if block_size < 1:
         raise ValueError(f"block_size is {block_size}; it must be at least 1")
     return block_size, *describe(params, dim)
-
-
-def check_tree(gradients: Any, treedef: Any, shapes: tuple) -> list[Array]:
-    """Leaves of a batch of gradients; ValueError where they are not the parameters'."""
-    leaves, found_treedef = jax.tree.flatten(gradients)
-    found = tuple(tuple(leaf.shape[1:]) for leaf in leaves)
-    if found_treedef != treedef or found != shapes:
-        raise ValueError(
-            f"gradients have leaves of shapes {found} after their batch axis; the projection "
-            f"was made for parameters of shapes {shapes} in the same tree"
-        )
-    return leaves
-
-
-def check_coef(coef: Array, dim: int) -> None:
-    """Raise ValueError where coefficients are not float[..., dim]."""
-    if coef.shape[-1] != dim:
-        raise ValueError(f"coef has shape {coef.shape}; its last axis must be {dim}")
-
-
-def describe(params: Any, dim: int) -> tuple[tuple, tuple, Any]:
-    """Shapes, dtypes and tree of parameters that can be projected to ``dim`` numbers.
-
-    Raises:
-        ValueError: ``dim`` below 1, no parameters.
-        TypeError: a parameter is not a floating-point array.
-    """
-    if dim < 1:
-        raise ValueError(f"dim is {dim}; a projection needs at least one dimension")
-    if not isinstance(dim, int | np.integer):
-        raise ValueError(f"dim is {dim}; it must be a whole number")
-    leaves, treedef = jax.tree.flatten(params)
-    if sum(math.prod(jnp.shape(leaf)) for leaf in leaves) == 0:
-        raise ValueError("params holds no parameters")
-    for leaf in leaves:
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise TypeError(
-                f"params holds a leaf of dtype {jnp.result_type(leaf)}; pass only the "
-                "floating-point leaves that gradients are taken of"
-            )
-    shapes = tuple(tuple(jnp.shape(leaf)) for leaf in leaves)
-    dtypes = tuple(jnp.dtype(jnp.result_type(leaf)).name for leaf in leaves)
-    return shapes, dtypes, treedef

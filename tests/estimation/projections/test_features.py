@@ -11,7 +11,7 @@ from pgx_jax.estimation import (
     normalise_features,
     standardise_advantage,
 )
-from pgx_jax.estimation.projections.features import _dense_features
+from pgx_jax.estimation.projections.features import _project_gradients
 from pgx_jax.types import Transitions
 from tests.estimation.policies import NUM_STEPS, NUM_TASKS, POLICIES, policy
 from tests.estimation.precision import strict_x64
@@ -20,7 +20,7 @@ from tests.reference import gradients as reference
 DIM = 6
 
 
-def made(name, block_size=5):
+def case(name, block_size=5):
     log_prob, params, data = policy(name)
     projection = gaussian_projection(jax.random.key(3), params, DIM, block_size=block_size)
     return log_prob, params, data, projection
@@ -28,7 +28,7 @@ def made(name, block_size=5):
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_equals_a_loop_of_gradients_times_a_matrix(name):
-    arguments = made(name)
+    arguments = case(name)
     features = gradient_features(*arguments, batch_size=4)
     assert features.shape == (NUM_TASKS, NUM_STEPS, DIM)
     assert features.dtype == jnp.float32
@@ -45,7 +45,7 @@ def test_equals_a_loop_of_gradients_times_a_matrix(name):
     [(1, 2**30), (20, 0), (1000, 2**30), (4, 500)],  # 500: in parts, with the whole of P
 )
 def test_batches_and_storage_do_not_matter(batch_size, max_stored_bytes):
-    arguments = made("plain")
+    arguments = case("plain")
     features = gradient_features(
         *arguments, batch_size=batch_size, max_stored_bytes=max_stored_bytes
     )
@@ -54,7 +54,7 @@ def test_batches_and_storage_do_not_matter(batch_size, max_stored_bytes):
 
 
 def test_no_mask_counts_everything():
-    log_prob, params, data, projection = made("plain")
+    log_prob, params, data, projection = case("plain")
     data = data._replace(mask=None)
     features = gradient_features(log_prob, params, data, projection, batch_size=4)
     expected = reference.projected(log_prob, params, data, projection)
@@ -63,7 +63,7 @@ def test_no_mask_counts_everything():
 
 
 def test_masked_transitions_may_hold_anything():
-    log_prob, params, data, projection = made("plain")
+    log_prob, params, data, projection = case("plain")
     mask = np.asarray(data.mask)
     broken = data._replace(
         observation=jnp.where(mask[..., None], data.observation, jnp.nan),
@@ -76,7 +76,7 @@ def test_masked_transitions_may_hold_anything():
 
 
 def test_under_jit():
-    log_prob, params, data, projection = made("plain")
+    log_prob, params, data, projection = case("plain")
     jitted = jax.jit(lambda *rest: gradient_features(log_prob, *rest, batch_size=4))
     np.testing.assert_allclose(
         jitted(params, data, projection),
@@ -87,16 +87,16 @@ def test_under_jit():
 
 
 def test_same_shapes_do_not_recompile():
-    log_prob, params, data, projection = made("plain")
+    log_prob, params, data, projection = case("plain")
     gradient_features(log_prob, params, data, projection, batch_size=4)
-    compiled = _dense_features._cache_size()
+    compiled = _project_gradients._cache_size()
     assert compiled > 0
-    _, _, data, _ = made("plain")
+    _, _, data, _ = case("plain")
     data = data._replace(advantage=-data.advantage, mask=jnp.roll(data.mask, 1, axis=1))
     params = jax.tree.map(lambda leaf: 2 * leaf, params)
     other = gaussian_projection(jax.random.key(99), params, DIM, block_size=5)
     gradient_features(log_prob, params, data, other, batch_size=4)
-    assert _dense_features._cache_size() == compiled
+    assert _project_gradients._cache_size() == compiled
 
 
 @pytest.mark.parametrize("max_stored_bytes", [2**30, 2**16, 0])
@@ -115,7 +115,7 @@ def test_never_holds_all_gradients(max_stored_bytes):
         shape((num_tasks, num_steps), jnp.float32),
         shape((num_tasks, num_steps), bool),
     )
-    compiled = _dense_features.lower(
+    compiled = _project_gradients.lower(
         log_prob, params, data, projection, batch_size=batch_size, max_stored_bytes=max_stored_bytes
     ).compile()
     everything = 4 * num_tasks * num_steps * inputs * outputs
@@ -144,16 +144,17 @@ def test_large_policies_are_projected_without_a_large_matrix_or_gradient():
         shape((10, 2048, 39), jnp.float32),
         shape((10, 2048, 4), jnp.float32),
         shape((10, 2048), jnp.float32),
+        shape((10, 2048), bool),
     )
     assert projection.num_params > 9e6
-    compiled = _dense_features.lower(
+    compiled = _project_gradients.lower(
         log_prob, params, data, projection, batch_size=1024, max_stored_bytes=2**30
     ).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 3 * 2**30
 
 
 def test_types_hold_under_x64_and_without_rank_promotion():
-    log_prob, params, data, projection = made("plain")
+    log_prob, params, data, projection = case("plain")
     expected = gradient_features(log_prob, params, data, projection, batch_size=4)
     with strict_x64():
         double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
@@ -169,7 +170,7 @@ def test_types_hold_under_x64_and_without_rank_promotion():
 
 
 def test_gradients_that_are_not_finite():
-    log_prob, params, data, projection = made("plain")
+    log_prob, params, data, projection = case("plain")
     observation = data.observation.at[1, jnp.argmax(data.mask[1])].set(jnp.inf)
     with pytest.raises(
         ValueError, match=r"gradient of log_prob is NaN or infinite for tasks \[1\]"
@@ -181,47 +182,14 @@ def test_gradients_that_are_not_finite():
 
 def test_batch_size_below_one():
     with pytest.raises(ValueError, match="batch_size is 0; it must be a whole number from 1"):
-        gradient_features(*made("plain"), batch_size=0)
+        gradient_features(*case("plain"), batch_size=0)
 
 
 def test_projection_of_other_parameters():
-    log_prob, params, data, _ = made("plain")
+    log_prob, params, data, _ = case("plain")
     other = gaussian_projection(jax.random.key(0), {"w": params["w"]}, DIM)
     with pytest.raises(ValueError, match="the projection was made for parameters of shapes"):
         gradient_features(log_prob, params, data, other)
-
-
-def test_standardise_advantage():
-    rng = np.random.default_rng(0)
-    advantage = rng.normal(size=(4, 50)) * [[1e-3], [1.0], [1e4], [1.0]] + [[5], [0], [-1e4], [3]]
-    advantage[3] = 3.0  # constant: nothing to learn
-    mask = rng.random((4, 50)) < 0.6
-    for given in (None, mask):
-        valid = np.ones_like(mask) if given is None else given
-        result = np.asarray(standardise_advantage(advantage.astype(np.float32), given))
-        assert result.dtype == np.float32
-        for task in range(3):
-            values = advantage[task, valid[task]]
-            expected = (values - values.mean()) / values.std()
-            np.testing.assert_allclose(result[task, valid[task]], expected, rtol=1e-2, atol=2e-3)
-        np.testing.assert_allclose(
-            result[1, valid[1]],
-            (advantage[1, valid[1]] - advantage[1, valid[1]].mean()) / advantage[1, valid[1]].std(),
-            atol=1e-5,
-        )
-        assert (result[3] == 0).all()
-        assert (result[~valid] == 0).all()
-
-
-def test_standardise_advantage_under_jit_and_with_masked_nan():
-    advantage = jnp.array([[1.0, 2.0, jnp.nan, 6.0]])
-    mask = jnp.array([[True, True, False, True]])
-    values = np.array([1.0, 2.0, 6.0])
-    expected = (values - values.mean()) / values.std()
-    for function in (standardise_advantage, jax.jit(standardise_advantage)):
-        result = np.asarray(function(advantage, mask))[0]
-        np.testing.assert_allclose(result[[0, 1, 3]], expected, rtol=1e-5)
-        assert result[2] == 0
 
 
 def test_normalise_features():

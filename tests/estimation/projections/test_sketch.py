@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgx_jax.estimation import gradient_features, tensor_sketch
-from pgx_jax.estimation.projections.features import _sketched_features
+from pgx_jax.estimation.projections.features import _project_gradients
 from pgx_jax.types import Transitions
 from tests.estimation.models import factored, normal
 from tests.estimation.policies import NUM_STEPS, NUM_TASKS, POLICIES, policy
@@ -55,12 +55,12 @@ SHAPES = ("linen", "convolution", "attention", "modules in one leaf", "unit axes
     [*((name, 7) for name in SHAPES), ("batched over the last axis", 7), ("linen", 1)],
 )
 def test_factors_and_gradients_have_one_sketch(name, dim):
-    model, plan, factors, gradients = factored(name)
+    model, factorisation, factors, gradients = factored(name)
     sketch = tensor_sketch(jax.random.key(0), model.params, dim)
 
     @jax.jit
     def sketched(sketch, factors):
-        return sketch.project_factors(plan, factors, sketch.spectra(plan))
+        return sketch.project_factors(factorisation, factors, sketch.spectra(factorisation))
 
     found, expected = sketched(sketch, factors), sketch.project(gradients)
     assert found.shape == (3, dim)
@@ -209,10 +209,10 @@ def test_same_shapes_do_not_recompile_and_jit_is_allowed():
     log_prob, params, data = policy("linen")
     sketch = tensor_sketch(jax.random.key(3), params, 6)
     features = gradient_features(log_prob, params, data, sketch, batch_size=4)
-    compiled = _sketched_features._cache_size()
+    compiled = _project_gradients._cache_size()
     other = tensor_sketch(jax.random.key(4), params, 6)
     gradient_features(log_prob, jax.tree.map(jnp.negative, params), data, other, batch_size=4)
-    assert _sketched_features._cache_size() == compiled
+    assert _project_gradients._cache_size() == compiled
     jitted = jax.jit(lambda *rest: gradient_features(log_prob, *rest, batch_size=4))
     np.testing.assert_allclose(jitted(params, data, sketch), features, rtol=1e-5, atol=1e-6)
 
@@ -233,8 +233,8 @@ def test_never_forms_a_gradient():
         shape((4, 64), bool),
     )
     sketch = tensor_sketch(jax.random.key(0), params, 8)
-    compiled = _sketched_features.lower(
-        log_prob, params, data, sketch, batch_size=batch_size
+    compiled = _project_gradients.lower(
+        log_prob, params, data, sketch, batch_size=batch_size, max_stored_bytes=0
     ).compile()
     batch = 4 * batch_size * width * width
     assert compiled.memory_analysis().temp_size_in_bytes < batch / 4
