@@ -1,6 +1,6 @@
 """The host bridge: environments that run outside JAX, behind the batched protocol.
 
-The host's part is in ``host_calls`` and knows NumPy alone; JAX's is in ``host_bridge`` and is
+The host's part is in ``calls`` and knows NumPy alone; JAX's is in ``bridge`` and is
 imported when an environment is made, so that a process which only steps environments (an
 "async" backend's) can import a family's module without JAX.
 """
