@@ -49,95 +49,74 @@ class FamilyEntry:
         return getattr(import_module(module or self.module), name) if name else {}
 
 
-FAMILIES: Registry[FamilyEntry] = Registry("environment")
+FAMILIES: Registry[FamilyEntry] = Registry(
+    "environment",
+    {
+        "cartpole": FamilyEntry(
+            "pgx_jax.envs.cartpole",
+            "cartpole",
+            "run",
+            "CartPole with varied gravity, masses, length and force (gymnax)",
+            presets="pgx_jax.envs.cartpole_presets:NATURAL",
+        ),
+        "cartpole-planted": FamilyEntry(
+            "pgx_jax.envs.cartpole",
+            "cartpole_planted",
+            "run",
+            "CartPole in three known groups: normal, inverted, long and heavy",
+            presets="pgx_jax.envs.cartpole_presets:PLANTED",
+        ),
+        "lunarlander": FamilyEntry(
+            "pgx_jax.envs.lunarlander",
+            "lunarlander",
+            "lunarlander",
+            "LunarLander-v3 with varied gravity, wind, turbulence and engine",
+            ("gymnasium", "gymnasium-async"),
+            "PRESETS",
+        ),
+        "highway": FamilyEntry(
+            "pgx_jax.envs.highway",
+            "highway",
+            "highway",
+            "highway-fast-v0: traffic, lanes, conflicting reward weights",
+            ("envpool", "highway-env", "highway-env-async"),
+            "PRESETS",
+        ),
+        "metaworld-mt10": FamilyEntry(
+            "pgx_jax.envs.metaworld.families",
+            "metaworld_mt10",
+            "metaworld",
+            "Meta-World's ten MT10 tasks, 50 goals each; judged by success",
+            ("envpool", "metaworld"),
+            "pgx_jax.envs.metaworld.presets:MT10",
+        ),
+        "metaworld-mt50": FamilyEntry(
+            "pgx_jax.envs.metaworld.families",
+            "metaworld_mt50",
+            "metaworld",
+            "Meta-World's fifty MT50 tasks, 50 goals each; judged by success",
+            ("envpool", "metaworld"),
+            "pgx_jax.envs.metaworld.presets:MT50",
+        ),
+        "brax-halfcheetah": FamilyEntry(
+            "pgx_jax.envs.brax.families",
+            "brax_halfcheetah",
+            "brax",
+            "brax half-cheetah with varied physics and target speed",
+            ("spring", "positional", "generalized", "mjx"),
+            "pgx_jax.envs.brax.presets:HALFCHEETAH",
+        ),
+        "brax-ant": FamilyEntry(
+            "pgx_jax.envs.brax.families",
+            "brax_ant",
+            "brax",
+            "brax ant with varied physics and target direction",
+            ("spring", "positional", "generalized", "mjx"),
+            "pgx_jax.envs.brax.presets:ANT",
+        ),
+    },
+)
 """Families by name; ``FAMILIES.register(name, entry)`` adds one."""
-
-FAMILIES.register(
-    "cartpole",
-    FamilyEntry(
-        "pgx_jax.envs.cartpole",
-        "cartpole",
-        "run",
-        "CartPole with varied gravity, masses, length and force (gymnax)",
-        presets="pgx_jax.envs.cartpole_presets:NATURAL",
-    ),
-)
-FAMILIES.register(
-    "cartpole-planted",
-    FamilyEntry(
-        "pgx_jax.envs.cartpole",
-        "cartpole_planted",
-        "run",
-        "CartPole in three known groups: normal, inverted, long and heavy",
-        presets="pgx_jax.envs.cartpole_presets:PLANTED",
-    ),
-)
-FAMILIES.register(
-    "lunarlander",
-    FamilyEntry(
-        "pgx_jax.envs.lunarlander",
-        "lunarlander",
-        "lunarlander",
-        "LunarLander-v3 with varied gravity, wind, turbulence and engine",
-        ("gymnasium", "gymnasium-async"),
-        "PRESETS",
-    ),
-)
-FAMILIES.register(
-    "highway",
-    FamilyEntry(
-        "pgx_jax.envs.highway",
-        "highway",
-        "highway",
-        "highway-fast-v0: traffic, lanes, conflicting reward weights",
-        ("envpool", "highway-env", "highway-env-async"),
-        "PRESETS",
-    ),
-)
-FAMILIES.register(
-    "metaworld-mt10",
-    FamilyEntry(
-        "pgx_jax.envs.metaworld.families",
-        "metaworld_mt10",
-        "metaworld",
-        "Meta-World's ten MT10 tasks, 50 goals each; judged by success",
-        ("envpool", "metaworld"),
-        "pgx_jax.envs.metaworld.presets:MT10",
-    ),
-)
-FAMILIES.register(
-    "metaworld-mt50",
-    FamilyEntry(
-        "pgx_jax.envs.metaworld.families",
-        "metaworld_mt50",
-        "metaworld",
-        "Meta-World's fifty MT50 tasks, 50 goals each; judged by success",
-        ("envpool", "metaworld"),
-        "pgx_jax.envs.metaworld.presets:MT50",
-    ),
-)
-FAMILIES.register(
-    "brax-halfcheetah",
-    FamilyEntry(
-        "pgx_jax.envs.brax.families",
-        "brax_halfcheetah",
-        "brax",
-        "brax half-cheetah with varied physics and target speed",
-        ("spring", "positional", "generalized", "mjx"),
-        "pgx_jax.envs.brax.presets:HALFCHEETAH",
-    ),
-)
-FAMILIES.register(
-    "brax-ant",
-    FamilyEntry(
-        "pgx_jax.envs.brax.families",
-        "brax_ant",
-        "brax",
-        "brax ant with varied physics and target direction",
-        ("spring", "positional", "generalized", "mjx"),
-        "pgx_jax.envs.brax.presets:ANT",
-    ),
-)
 
 # A name that starts so stands for any environment of that library.
 GENERIC: dict[str, FamilyEntry] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pgx_jax.envs.base import ActionSpace, Environment, TaskFamily, TimeStep
+from pgx_jax.envs.base import Environment, TaskFamily, TimeStep
 from pgx_jax.registry import unknown_name
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class IdentifiedTasks(NamedTuple):
 class IdentifiedEnvironment:
     """An environment that shows each episode's task: {"observation": ..., "task": float[B, t]}.
 
-    What else the inner environment has, such as ``check`` and ``close``, is had through it.
+    All else, such as ``action_space``, ``check`` and ``close``, is the inner environment's.
 
     Attributes:
         inner: the environment without the identity.
@@ -55,21 +55,6 @@ class IdentifiedEnvironment:
     def observation_shape(self) -> dict[str, tuple[int, ...]]:
         """Shapes of one observation's entries."""
         return {"observation": self.inner.observation_shape, "task": (self.size,)}
-
-    @property
-    def action_space(self) -> ActionSpace:
-        """What an action is."""
-        return self.inner.action_space
-
-    @property
-    def max_episode_steps(self) -> int:
-        """Steps after which an episode is truncated."""
-        return self.inner.max_episode_steps
-
-    @property
-    def info_names(self) -> tuple[str, ...]:
-        """Names of the values that every step reports."""
-        return self.inner.info_names
 
     def reset(self, keys: Array, tasks: IdentifiedTasks) -> tuple[Any, dict[str, Array]]:
         """Start B episodes -> state, observation."""

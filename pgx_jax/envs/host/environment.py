@@ -33,7 +33,6 @@ __all__ = [
     "HostState",
     "HostStep",
     "HostTasks",
-    "supports_callbacks",
 ]
 
 
@@ -140,8 +139,10 @@ class HostEnvironment:
             max_batches,
         )
         self._calls = HostCalls(self._settings)
+        from pgx_jax.envs.host import bridge
+
         # Found out here: inside a trace it could not be tried.
-        self._runs_in_python = loop == "python" or not supports_callbacks()
+        self._runs_in_python = loop == "python" or not bridge.supports_callbacks()
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -240,13 +241,3 @@ class HostEnvironment:
         answer = bridge.on_host(function, packed, size, in_python=True)
         self.check()
         return answer
-
-
-def supports_callbacks() -> bool:
-    """Whether the default backend can call back to the host; found out once, by trying.
-
-    Warns once where it cannot: the same rollouts then run as Python loops.
-    """
-    from pgx_jax.envs.host import bridge
-
-    return bridge.supports_callbacks()
