@@ -15,7 +15,7 @@ pytest.importorskip("gymnasium")
 
 from pgx_jax.envs.base import Discrete
 from pgx_jax.envs.host.environment import HostEnvironment, HostEnvironmentError, HostStep
-from tests.envs.host_environments import (
+from tests.envs.host.environments import (
     ACTIONS,
     COUNT,
     KEYS,
@@ -27,7 +27,7 @@ from tests.envs.host_environments import (
     python_walk,
     walk_of,
 )
-from tests.envs.host_probes import FAULTS, Task, tasks, with_fault
+from tests.envs.host.probes import FAULTS, Task, tasks, with_fault
 
 
 @pytest.fixture(autouse=True)
