@@ -13,7 +13,8 @@ from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.stages import Outcome, StageRunner
 from pgx_jax.experiments.training import stage_key
-from pgx_jax.rl.algorithms.ppo import PPO, Agent
+from pgx_jax.rl.algorithms.ppo import PPO
+from pgx_jax.rl.algorithms.ppo_types import Agent
 from pgx_jax.rl.cloning import clone
 
 

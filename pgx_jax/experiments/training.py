@@ -1,6 +1,7 @@
 """Training and evaluating policies on chosen tasks, for every method alike."""
 
 import zlib
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +13,12 @@ from pgx_jax.envs.base import TaskFamily
 from pgx_jax.experiments.config import RunConfig
 from pgx_jax.experiments.progress import Advance
 from pgx_jax.experiments.store import Tree
-from pgx_jax.networks.policies import Critic, count_parameters
-from pgx_jax.rl.algorithms.ppo import PPO, Agent, share_environments
+from pgx_jax.networks import MLP, matched_network
+from pgx_jax.rl import training
+from pgx_jax.rl.algorithms.ppo import PPO
+from pgx_jax.rl.algorithms.ppo_types import Agent
 from pgx_jax.rl.evaluation import evaluate
-from pgx_jax.rl.rollout import make_policy
+from pgx_jax.rl.policies import make_policy
 
 
 class Trained(NamedTuple):
@@ -40,35 +43,15 @@ def stage_key(config: RunConfig, name: str) -> Array:
 
 def make_ppo(family: TaskFamily, config: RunConfig, hidden_sizes: tuple[int, ...]) -> PPO:
     """PPO on the family's environment with networks of the given widths."""
-    environment = family.environment
-    shape = environment.observation_shape
-    return PPO(
-        environment,
-        make_policy(environment, hidden_sizes),
-        Critic(shape, family.num_tasks, hidden_sizes),
-        config.ppo,
-    )
+    return config.ppo.make(family.environment, MLP(hidden_sizes), family.num_tasks)
 
 
 def matched_hidden_sizes(
     family: TaskFamily, hidden_sizes: tuple[int, ...], num_policies: int
 ) -> tuple[int, ...]:
-    """Widths of one policy that has as many parameters as ``num_policies`` of the given ones.
-
-    The widths keep their proportions; the count is the nearest that whole numbers allow.
-    """
-
-    def count(sizes: tuple[int, ...]) -> int:
-        policy = make_policy(family.environment, sizes)
-        return count_parameters(jax.eval_shape(policy.init, jax.random.key(0)))
-
-    wanted = num_policies * count(hidden_sizes)
-
-    def scaled(width: int) -> tuple[int, ...]:
-        return tuple(max(1, round(size * width / hidden_sizes[0])) for size in hidden_sizes)
-
-    widths = range(hidden_sizes[0], hidden_sizes[0] * num_policies + 1)
-    return min((scaled(width) for width in widths), key=lambda sizes: abs(count(sizes) - wanted))
+    """Widths of one policy that has as many parameters as ``num_policies`` of the given ones."""
+    make = partial(make_policy, family.environment)
+    return matched_network(make, MLP(hidden_sizes), num_policies).hidden_sizes
 
 
 def train(
@@ -94,21 +77,16 @@ def train(
     Returns:
         The trained agent with its learning curve.
     """
-    task_index = share_environments(jnp.asarray(members), ppo.config.num_envs)
-    state = ppo.init(agent, family.train_tasks, task_index, key)
-    returns = np.full((num_updates, family.num_tasks), np.nan)
-    for update in range(num_updates):
-        share = jnp.asarray(update / num_updates, jnp.float32)
-        state, metrics = ppo.update(state, family.train_tasks, task_index, share)
-        count = np.asarray(metrics.episode_count)
-        ended = count > 0
-        summed = (
-            metrics.return_sum if family.metric == "return" else metrics.info_sum[family.metric]
-        )
-        returns[update, ended] = np.asarray(summed)[ended] / count[ended]
-        advance((update + 1) / num_updates, _note(family.metric, returns[update]))
-    steps = (np.arange(num_updates) + 1) * ppo.config.steps_per_update
-    return Trained(state.agent, steps, returns)
+    result = training.train(
+        ppo,
+        agent,
+        family.train_tasks,
+        members,
+        num_updates,
+        key,
+        lambda share, means: advance(share, _note(family.metric, means[family.metric])),
+    )
+    return Trained(result.agent, result.env_steps, result.metrics[family.metric])
 
 
 def _note(metric: str, values: np.ndarray) -> str:
