@@ -39,7 +39,7 @@ from sklearn.metrics import adjusted_rand_score
 from subset_fits import gemm_rate, scikit_learn
 
 import pgx_jax
-from pgx_jax.networks.policies import GaussianPolicy, count_parameters
+from pgx_jax.networks import MLP, GaussianPolicy, count_parameters
 from pgx_jax.pipeline import split_transitions
 
 PLANTED = 3
@@ -70,7 +70,7 @@ def main() -> None:
     if find_spec("torch") is None:
         sys.exit("the released code's way needs PyTorch: pip install torch")
 
-    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, (args.width,) * (args.depth - 1))
+    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, MLP((args.width,) * (args.depth - 1)))
     params = policy.init(jax.random.key(0))
     num_params = count_parameters(params)
     subsets = pgx_jax.balanced_subsets(

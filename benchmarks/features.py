@@ -27,7 +27,7 @@ from common import write_results
 
 import pgx_jax
 from pgx_jax.estimation.projections.features import _dense_features, _sketched_features
-from pgx_jax.networks.policies import GaussianPolicy, count_parameters
+from pgx_jax.networks import MLP, GaussianPolicy, count_parameters
 
 OBSERVATIONS, ACTIONS = 39, 4
 QUALITY_TRANSITIONS = 512
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--quality-draws", type=int, default=10)
     args = parser.parse_args()
 
-    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, (args.width,) * (args.depth - 1))
+    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, MLP((args.width,) * (args.depth - 1)))
     params = policy.init(jax.random.key(0))
     transitions = make_data(args)
     jax.block_until_ready((params, transitions))

@@ -27,7 +27,7 @@ from common import peak_mib, write_results
 from features import ACTIONS, OBSERVATIONS, add_sizes, gemm_rate, make_data
 
 import pgx_jax
-from pgx_jax.networks.policies import GaussianPolicy, count_parameters
+from pgx_jax.networks import MLP, GaussianPolicy, count_parameters
 
 MAKERS = {
     "tensor_sketch": pgx_jax.tensor_sketch,
@@ -86,7 +86,7 @@ def in_own_process(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def one_projection(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds and memory of one projection in this process."""
-    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, (args.width,) * (args.depth - 1))
+    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, MLP((args.width,) * (args.depth - 1)))
     params = policy.init(jax.random.key(0))
     transitions = make_data(args)
     jax.block_until_ready((params, transitions))

@@ -22,7 +22,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import pgx_jax
 from pgx_jax.estimation import fit_subsets_exact, gradient_gram, normalise_gram
-from pgx_jax.networks.policies import CategoricalPolicy, count_parameters
+from pgx_jax.networks import MLP, CategoricalPolicy, count_parameters
 from pgx_jax.pipeline import split_transitions
 
 OBSERVATIONS, ACTIONS, PLANTED = 16, 4, 3
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     args = parser.parse_args()
 
-    policy = CategoricalPolicy((OBSERVATIONS,), ACTIONS, (args.width,) * 3)
+    policy = CategoricalPolicy((OBSERVATIONS,), ACTIONS, MLP((args.width,) * 3))
     params = policy.init(jax.random.key(0))
     data, planted = make_data(args)
     subsets = pgx_jax.balanced_subsets(

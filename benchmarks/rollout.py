@@ -74,12 +74,14 @@ def host_rows(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
     from pgx_jax.envs.base import Box
     from pgx_jax.envs.families import make_family
-    from pgx_jax.rl.algorithms.ppo import share_environments
-    from pgx_jax.rl.rollout import make_policy, rollout, start_rollout, tasks_of
+    from pgx_jax.networks import MLP
+    from pgx_jax.rl.policies import make_policy
+    from pgx_jax.rl.rollout import reset_rollout, rollout, tasks_of
+    from pgx_jax.rl.training import share_environments
 
     family = make_family(HOST_FAMILIES[name], num_tasks=10, num_test_tasks=1)
     environment, num_steps = family.environment, NUM_STEPS[name]
-    policy = make_policy(environment, HIDDEN_SIZES)
+    policy = make_policy(environment, MLP(HIDDEN_SIZES))
     params = policy.init(jax.random.key(0))
     tasks = tasks_of(family.train_tasks, share_environments(jnp.arange(10), args.num_envs))
     key = jax.random.key(1)
@@ -89,7 +91,7 @@ def host_rows(name: str, args: argparse.Namespace) -> dict[str, Any]:
         return rollout(environment, policy, params, state, tasks, key, num_steps)
 
     def through_the_bridge() -> float:
-        state = start_rollout(environment, tasks, key)
+        state = reset_rollout(environment, tasks, key)
         started = time.perf_counter()
         jax.block_until_ready(roll(params, state, key))
         seconds = time.perf_counter() - started
@@ -159,20 +161,15 @@ def cartpole_rows(args: argparse.Namespace) -> dict[str, Any]:
     import jax.numpy as jnp
 
     from pgx_jax.envs.cartpole import cartpole
-    from pgx_jax.networks.policies import Critic
-    from pgx_jax.rl.algorithms import ppo as ours
-    from pgx_jax.rl.rollout import make_policy
+    from pgx_jax.networks import MLP
+    from pgx_jax.rl.algorithms import PPOConfig
+    from pgx_jax.rl.training import share_environments
 
     def update_of(num_tasks: int) -> Callable[[], float]:
         family = cartpole(num_tasks=num_tasks, num_test_tasks=1)
         environment = family.environment
-        algorithm = ours.PPO(
-            environment,
-            make_policy(environment, HIDDEN_SIZES),
-            Critic(environment.observation_shape, num_tasks, HIDDEN_SIZES),
-            ours.PPOConfig(**PPO),
-        )
-        index = ours.share_environments(jnp.arange(num_tasks), PPO["num_envs"])
+        algorithm = PPOConfig(**PPO).make(environment, MLP(HIDDEN_SIZES), num_tasks)
+        index = share_environments(jnp.arange(num_tasks), PPO["num_envs"])
         state = algorithm.init(
             algorithm.init_agent(jax.random.key(0)), family.train_tasks, index, jax.random.key(1)
         )
@@ -249,7 +246,9 @@ def bridge_rows(num_envs: int, repeats: int, num_steps: int = 500) -> dict[str, 
 
     from pgx_jax.envs.base import Discrete
     from pgx_jax.envs.host.environment import HostEnvironment, HostStep, HostTasks
-    from pgx_jax.rl.rollout import draw_action, make_policy, rollout, start_rollout
+    from pgx_jax.networks import MLP
+    from pgx_jax.rl.policies import make_policy
+    from pgx_jax.rl.rollout import reset_rollout, rollout, sample_action
 
     size = 8
 
@@ -287,7 +286,7 @@ def bridge_rows(num_envs: int, repeats: int, num_steps: int = 500) -> dict[str, 
         for limit in (60.0, math.inf)
     )
     tasks = HostTasks(np.arange(num_envs, dtype=np.int32))
-    policy = make_policy(environment, HIDDEN_SIZES)
+    policy = make_policy(environment, MLP(HIDDEN_SIZES))
     params, key = policy.init(jax.random.key(0)), jax.random.key(1)
 
     @partial(jax.jit, static_argnums=0)
@@ -297,7 +296,7 @@ def bridge_rows(num_envs: int, repeats: int, num_steps: int = 500) -> dict[str, 
     @jax.jit
     def policy_alone(params: Any, observation: Any, key: Any) -> Any:
         def one_step(observation: Any, step_key: Any) -> Any:
-            action, log_prob = draw_action(
+            action, log_prob = sample_action(
                 policy, params, observation, jax.random.split(step_key, num_envs)
             )
             return observation + 1e-3 * action[:, None], log_prob
@@ -322,7 +321,7 @@ def bridge_rows(num_envs: int, repeats: int, num_steps: int = 500) -> dict[str, 
         return run
 
     def bridged(environment: Any) -> float:
-        state = start_rollout(environment, tasks, key)
+        state = reset_rollout(environment, tasks, key)
         return timed(lambda: roll(environment, params, state, key))()
 
     seen = jnp.zeros((num_envs, size))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from pgx_jax.networks.policies import Policy
+from pgx_jax.networks import Policy
 
 
 @partial(
@@ -17,7 +17,7 @@ from pgx_jax.networks.policies import Policy
 def clone(
     policy: Policy,
     params: Any,
-    observation: Array,
+    observation: Any,
     action: Array,
     key: Array,
     *,
@@ -29,13 +29,13 @@ def clone(
     """Maximise the log-probability of demonstrated actions with Adam.
 
     The learning rate falls to 0 along a cosine. A Gaussian policy that fits what it is shown would
-    lose all its noise, and PPO could not start from it: noise on the shown actions keeps it from
-    that. At the optimum the policy's variance is that of its errors plus that of the noise.
+    lose all its noise, and no training could go on from it: noise on the shown actions keeps it
+    from that. At the optimum the policy's variance is that of its errors plus that of the noise.
 
     Args:
         policy: the policy's functions.
         params: parameters to start from.
-        observation: float[N, ...].
+        observation: float[N, ...] or a tree of such.
         action: [N, ...], what to do there.
         key: PRNG key of minibatches and noise.
         num_steps: gradient steps.
@@ -53,20 +53,23 @@ def clone(
         raise ValueError("discrete actions cannot be smoothed; take smoothing=0")
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
 
-    def loss(params: Any, observation: Array, action: Array) -> Array:
+    num_shown = jax.tree.leaves(observation)[0].shape[0]
+
+    def loss(params: Any, observation: Any, action: Array) -> Array:
         return -policy.log_prob(params, observation, action).mean()
 
     def one_step(carry: tuple, key: Array) -> tuple[tuple, Array]:
         params, state = carry
         batch_key, noise_key = jax.random.split(key)
-        rows = jax.random.randint(batch_key, (batch_size,), 0, observation.shape[0])
+        rows = jax.random.randint(batch_key, (batch_size,), 0, num_shown)
         shown = action[rows]
         if smoothing:
             shown = shown + smoothing * jax.random.normal(noise_key, shown.shape)
-        value, grad = jax.value_and_grad(loss)(params, observation[rows], shown)
+        seen = jax.tree.map(lambda leaf: leaf[rows], observation)
+        value, grad = jax.value_and_grad(loss)(params, seen, shown)
         update, state = optimiser.update(grad, state, params)
         return (optax.apply_updates(params, update), state), value
 
-    start = (params, optimiser.init(params))
-    (params, _), losses = lax.scan(one_step, start, jax.random.split(key, num_steps))
+    initial = (params, optimiser.init(params))
+    (params, _), losses = lax.scan(one_step, initial, jax.random.split(key, num_steps))
     return params, losses

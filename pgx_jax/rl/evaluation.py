@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from pgx_jax.envs.base import Environment
-from pgx_jax.networks.policies import Policy
+from pgx_jax.networks import Policy
 from pgx_jax.rl.loops import raise_faults, runs_in_python, while_loop
 from pgx_jax.rl.rollout import tasks_of
 
@@ -29,6 +29,16 @@ class Evaluation(NamedTuple):
     def metric(self, name: str) -> Array:
         """The returns, or the ``info`` value of that name."""
         return self.returns if name == "return" else self.info[name]
+
+
+class _Episodes(NamedTuple):
+    """How episodes are run; hashable, so that ``jit`` takes it static."""
+
+    environment: Environment
+    policy: Policy
+    num_episodes: int
+    horizon: int
+    greedy: bool
 
 
 def evaluate(
@@ -65,7 +75,7 @@ def evaluate(
     Raises:
         HostEnvironmentError: an environment on the host failed.
     """
-    many = evaluate_many(
+    result = evaluate_many(
         environment,
         policy,
         jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params),
@@ -76,8 +86,8 @@ def evaluate(
         horizon=horizon,
         greedy=greedy,
     )
-    info = {name: value[0] for name, value in many.info.items()}
-    return Evaluation(many.returns[0], many.num_steps, info)
+    info = {name: value[0] for name, value in result.info.items()}
+    return Evaluation(result.returns[0], result.num_steps, info)
 
 
 def evaluate_many(
@@ -112,74 +122,70 @@ def evaluate_many(
         HostEnvironmentError: an environment on the host failed.
     """
     run = _evaluate if runs_in_python(environment) else _compiled_evaluate
-    result = run(environment, policy, params, tasks, task_index, key, num_episodes, horizon, greedy)
+    episodes = _Episodes(environment, policy, num_episodes, horizon, greedy)
+    result = run(episodes, params, tasks, task_index, key)
     raise_faults(environment, result)
     return result
 
 
 def _evaluate(
-    environment: Environment,
-    policy: Policy,
-    params: Any,
-    tasks: Any,
-    task_index: Array,
-    key: Array,
-    num_episodes: int,
-    horizon: int,
-    greedy: bool,
+    episodes: _Episodes, params: Any, tasks: Any, task_index: Array, key: Array
 ) -> Evaluation:
-    shape = (*task_index.shape, num_episodes)
+    environment, count = episodes.environment, episodes.num_episodes
+    shape = (*task_index.shape, count)
     flat_index = task_index.reshape(-1)
-    env_tasks = tasks_of(tasks, jnp.repeat(flat_index, num_episodes))
-    own_keys = jax.vmap(lambda task: jax.random.fold_in(key, task))(flat_index)
-    keys = jax.vmap(lambda own: jax.random.split(own, num_episodes))(own_keys).reshape(-1)
+    env_tasks = tasks_of(tasks, jnp.repeat(flat_index, count))
+    task_keys = jax.vmap(lambda task: jax.random.fold_in(key, task))(flat_index)
+    keys = jax.vmap(lambda task_key: jax.random.split(task_key, count))(task_keys).reshape(-1)
     reset_keys, step_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     state, observation = environment.reset(reset_keys, env_tasks)
 
     def running(carry: tuple) -> Array:
-        return (carry[0] < horizon) & carry[3].any()
+        return (carry[0] < episodes.horizon) & carry[3].any()
 
     def one_step(carry: tuple) -> tuple:
         time, state, observation, *totals = carry
-        action, env_keys = _act(policy, params, observation, step_keys, time, greedy)
+        action, env_keys = _act(
+            episodes.policy, params, observation, step_keys, time, episodes.greedy
+        )
         state, step = environment.step(env_keys, state, action, env_tasks)
         return time + 1, state, step.observation, *_count(step, *totals)
 
-    count = keys.shape[0]
-    start = (
+    num_envs = keys.shape[0]
+    initial = (
         jnp.zeros((), jnp.int32),
         state,
         observation,
-        jnp.ones(count, bool),
-        jnp.zeros(count),
+        jnp.ones(num_envs, bool),
+        jnp.zeros(num_envs),
         jnp.zeros((), jnp.int32),
-        {name: jnp.full(count, -jnp.inf, jnp.float32) for name in environment.info_names},
+        {name: jnp.full(num_envs, -jnp.inf, jnp.float32) for name in environment.info_names},
     )
-    *_, total, steps, info = while_loop(environment, running, one_step, start)
+    *_, total, steps, info = while_loop(environment, running, one_step, initial)
     return Evaluation(
         total.reshape(shape), steps, {name: value.reshape(shape) for name, value in info.items()}
     )
 
 
-_compiled_evaluate = jax.jit(_evaluate, static_argnums=(0, 1, 6, 7, 8))
+_compiled_evaluate = jax.jit(_evaluate, static_argnums=0)
 
 
 @partial(jax.jit, static_argnames=("policy", "greedy"))
 def _act(
-    policy: Policy, params: Any, observation: Array, step_keys: Array, time: Array, greedy: bool
+    policy: Policy, params: Any, observation: Any, step_keys: Array, time: Array, greedy: bool
 ) -> tuple[Array, Array]:
     """Actions of P policies, and the environments' keys of this step."""
     num_policies = jax.tree.leaves(params)[0].shape[0]
 
-    def split(leaf: Array) -> Array:
-        return leaf.reshape(num_policies, -1, *leaf.shape[1:])
+    def by_policy(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf.reshape(num_policies, -1, *leaf.shape[1:]), tree)
 
-    now = jax.vmap(lambda own: jax.random.fold_in(own, time))(step_keys)
+    now = jax.vmap(lambda step_key: jax.random.fold_in(step_key, time))(step_keys)
     act_keys, env_keys = jax.vmap(jax.random.split, out_axes=1)(now)
     if greedy:
-        action = jax.vmap(policy.mode)(params, split(observation))
+        action = jax.vmap(policy.mode)(params, by_policy(observation))
     else:
-        action, _ = jax.vmap(policy.sample)(params, split(observation), split(act_keys))
+        action, _ = jax.vmap(policy.sample)(params, by_policy(observation), by_policy(act_keys))
     return action.reshape(-1, *action.shape[2:]), env_keys
 
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pgx_jax.envs.base import Box, Environment, TimeStep
-from pgx_jax.networks.policies import CategoricalPolicy, GaussianPolicy, Policy
+from pgx_jax.envs.base import Environment, TimeStep
+from pgx_jax.networks import Policy
 from pgx_jax.rl.loops import scan
 
 
@@ -17,13 +17,13 @@ class RolloutState(NamedTuple):
 
     Attributes:
         environment: the adapter's own state.
-        observation: float[B, ...], to act on next.
+        observation: float[B, ...] or a tree of such, to act on next.
         episode_return: float[B], reward so far in the running episode.
         episode_info: float[B] by name, largest value so far in the running episode.
     """
 
     environment: Any
-    observation: Array
+    observation: Any
     episode_return: Array
     episode_info: dict[str, Array]
 
@@ -40,7 +40,7 @@ class Trajectory(NamedTuple):
         episode_info: largest ``info`` values of the episode that ended with this step, else 0.
     """
 
-    observation: Array
+    observation: Any
     action: Array
     log_prob: Array
     step: TimeStep
@@ -48,20 +48,12 @@ class Trajectory(NamedTuple):
     episode_info: dict[str, Array]
 
 
-def make_policy(environment: Environment, hidden_sizes: tuple[int, ...]) -> Policy:
-    """A policy for the environment's actions: categorical or Gaussian."""
-    space = environment.action_space
-    if isinstance(space, Box):
-        return GaussianPolicy(environment.observation_shape, space.size, hidden_sizes)
-    return CategoricalPolicy(environment.observation_shape, space.num_actions, hidden_sizes)
-
-
 def tasks_of(tasks: Any, task_index: Array) -> Any:
     """Each environment's task: the rows ``task_index`` of every leaf."""
     return jax.tree.map(lambda leaf: leaf[task_index], tasks)
 
 
-def start_rollout(environment: Environment, tasks: Any, key: Array) -> RolloutState:
+def reset_rollout(environment: Environment, tasks: Any, key: Array) -> RolloutState:
     """Reset B environments, one per leading entry of ``tasks``."""
     num_envs = jax.tree.leaves(tasks)[0].shape[0]
     state, observation = environment.reset(jax.random.split(key, num_envs), tasks)
@@ -84,7 +76,7 @@ def rollout(
         environment: the batched environment.
         policy: acts.
         params: its parameters.
-        state: from ``start_rollout`` or an earlier rollout.
+        state: from ``reset_rollout`` or an earlier rollout.
         tasks: pytree, leaves lead with B.
         key: PRNG key.
         num_steps: T.
@@ -96,7 +88,7 @@ def rollout(
 
     def one_step(state: RolloutState, step_key: Array) -> tuple[RolloutState, Trajectory]:
         act_key, env_key = jax.random.split(step_key)
-        action, log_prob = draw_action(
+        action, log_prob = sample_action(
             policy, params, state.observation, jax.random.split(act_key, num_envs)
         )
         env_state, step = environment.step(
@@ -108,8 +100,8 @@ def rollout(
 
 
 @partial(jax.jit, static_argnames="policy")
-def draw_action(
-    policy: Policy, params: Any, observation: Array, keys: Array
+def sample_action(
+    policy: Policy, params: Any, observation: Any, keys: Array
 ) -> tuple[Array, Array]:
     """Actions [B, ...] and their log-probabilities; one program also outside a trace."""
     return policy.sample(params, observation, keys)

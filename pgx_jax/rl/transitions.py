@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from pgx_jax.rl.algorithms.ppo import PPO, Agent
+from pgx_jax.rl.algorithms.base import Algorithm
 from pgx_jax.rl.loops import raise_faults, runs_in_python
-from pgx_jax.rl.rollout import Trajectory, rollout, start_rollout, tasks_of
+from pgx_jax.rl.rollout import Trajectory, reset_rollout, rollout, tasks_of
 from pgx_jax.types import Transitions
 
 MOST_ENVIRONMENTS = 320
@@ -17,8 +17,8 @@ MOST_ENVIRONMENTS = 320
 
 
 def collect_transitions(
-    ppo: PPO,
-    agent: Agent,
+    algorithm: Algorithm,
+    agent: Any,
     tasks: Any,
     key: Array,
     *,
@@ -29,35 +29,35 @@ def collect_transitions(
     """``num_steps`` transitions of each task under the sampled policy.
 
     Args:
-        ppo: gives environment, policy, critic and the settings of the advantage estimator.
-        agent: θ* and its critic.
+        algorithm: gives environment, policy and advantages.
+        agent: θ* and what its advantages are estimated by.
         tasks: pytree of all tasks, leaves lead with n.
         key: PRNG key.
         num_tasks: n.
         num_steps: T, transitions kept per task.
-        envs_per_task: environments that share them; episodes start afresh in each. None takes
+        envs_per_task: environments that share them; episodes begin afresh in each. None takes
             16, or fewer where there are so many tasks that they would be more than
             ``MOST_ENVIRONMENTS``.
 
     Returns:
-        Leaves [n, T, ...]. Advantages are generalised advantage estimates in reward units. The
-        mask is False where a step only reset its environment.
+        Leaves [n, T, ...]. Advantages are the algorithm's estimates in reward units. The mask is
+        False where a step only reset its environment.
 
     Raises:
         HostEnvironmentError: an environment on the host failed.
     """
     if envs_per_task is None:
         envs_per_task = max(1, min(16, MOST_ENVIRONMENTS // num_tasks))
-    in_python = runs_in_python(ppo.environment)
+    in_python = runs_in_python(algorithm.environment)
     run = _collect if in_python else _compiled_collect
-    result = run(ppo, agent, tasks, key, num_tasks, num_steps, min(envs_per_task, num_steps))
-    raise_faults(ppo.environment, result)
+    result = run(algorithm, agent, tasks, key, num_tasks, num_steps, min(envs_per_task, num_steps))
+    raise_faults(algorithm.environment, result)
     return result
 
 
 def _collect(
-    ppo: PPO,
-    agent: Agent,
+    algorithm: Algorithm,
+    agent: Any,
     tasks: Any,
     key: Array,
     num_tasks: int,
@@ -67,25 +67,25 @@ def _collect(
     length = -(-num_steps // envs_per_task)
     task_index = jnp.repeat(jnp.arange(num_tasks), envs_per_task)
     env_tasks = tasks_of(tasks, task_index)
-    start_key, rollout_key = jax.random.split(key)
-    state = start_rollout(ppo.environment, env_tasks, start_key)
+    reset_key, rollout_key = jax.random.split(key)
+    state = reset_rollout(algorithm.environment, env_tasks, reset_key)
+    params = algorithm.policy_params(agent)
     _, trajectory = rollout(
-        ppo.environment, ppo.policy, agent.policy, state, env_tasks, rollout_key, length
+        algorithm.environment, algorithm.policy, params, state, env_tasks, rollout_key, length
     )
-    return _by_task(ppo, agent, trajectory, task_index, num_tasks, num_steps)
+    return _by_task(algorithm, agent, trajectory, task_index, num_tasks, num_steps)
 
 
-@partial(jax.jit, static_argnames=("ppo", "num_tasks", "num_steps"))
+@partial(jax.jit, static_argnames=("algorithm", "num_tasks", "num_steps"))
 def _by_task(
-    ppo: PPO,
-    agent: Agent,
+    algorithm: Algorithm,
+    agent: Any,
     trajectory: Trajectory,
     task_index: Array,
     num_tasks: int,
     num_steps: int,
 ) -> Transitions:
     """Advantages, and all leaves by task; one program also outside a trace."""
-    advantage, _ = ppo.advantages(agent, trajectory, task_index)
 
     def per_task(leaf: Array) -> Array:
         """[time, n * envs, ...] -> [n, T, ...]."""
@@ -94,9 +94,9 @@ def _by_task(
         return joined.reshape(num_tasks, -1, *leaf.shape[2:])[:, :num_steps]
 
     return Transitions(
-        per_task(trajectory.observation),
+        jax.tree.map(per_task, trajectory.observation),
         per_task(trajectory.action),
-        per_task(advantage),
+        per_task(algorithm.advantages(agent, trajectory, task_index)),
         per_task(trajectory.step.valid),
     )
 

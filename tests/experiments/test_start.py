@@ -14,7 +14,7 @@ from pgx_jax.experiments.stages import StageRunner
 from pgx_jax.experiments.start import prepare_start
 from pgx_jax.experiments.store import check_output_folder
 from pgx_jax.experiments.training import make_ppo
-from pgx_jax.networks.policies import GaussianPolicy
+from pgx_jax.networks import MLP, GaussianPolicy
 from pgx_jax.rl.algorithms.ppo import PPO
 
 EPISODES, STEPS = 3, 50
@@ -61,7 +61,7 @@ def test_clones_act_as_shown(family, tmp_path):
     assert stage.env_steps == 2 * EPISODES * STEPS
 
     ppo = make_ppo(made, config, (16,))
-    policy = GaussianPolicy((4,), 1, (16,))
+    policy = GaussianPolicy((4,), 1, MLP((16,)))
     agent = start.agent(PPO(ppo.environment, policy, ppo.critic, ppo.config), jax.random.key(1))
     probe = jax.random.normal(jax.random.key(2), (200, 4))
     error = policy.mode(agent.policy, probe) - probe @ WEIGHTS.T

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgx_jax.envs.base import Discrete, TimeStep
-from pgx_jax.networks.policies import CategoricalPolicy, Critic
-from pgx_jax.rl.algorithms.ppo import PPO, Agent, PPOConfig
+from pgx_jax.networks import MLP
+from pgx_jax.rl.algorithms import PPOConfig
+from pgx_jax.rl.algorithms.ppo_types import Agent
 
 STATES, ACTIONS = 4, 2
 ACTION_SPACE = Discrete(ACTIONS)
@@ -168,15 +169,9 @@ CONFIG = PPOConfig(
 )
 
 
-def make_ppo(dead_steps=False, num_tasks=2):
+def make_ppo(dead_steps=False, num_tasks=2, config=CONFIG):
     """PPO on the probes; always of one size, so that it is compiled once."""
-    environment = Probe(dead_steps)
-    return PPO(
-        environment,
-        CategoricalPolicy((STATES,), ACTIONS, (16,)),
-        Critic((STATES,), num_tasks, (16,)),
-        CONFIG,
-    )
+    return config.make(Probe(dead_steps), MLP((16,)), num_tasks)
 
 
 def random_params(network, seed=0, scale=0.5):

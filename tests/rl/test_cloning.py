@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgx_jax.networks.policies import CategoricalPolicy, GaussianPolicy
+from pgx_jax.networks import MLP, CategoricalPolicy, GaussianPolicy
 from pgx_jax.rl.cloning import clone
 
-GAUSSIAN = GaussianPolicy((3,), 2, (16, 16))
+GAUSSIAN = GaussianPolicy((3,), 2, MLP((16, 16)))
 SMALL = {"num_steps": 600, "batch_size": 128, "learning_rate": 1e-2}
 
 
@@ -77,7 +77,7 @@ class TestGaussian:
 
 
 class TestDiscrete:
-    policy = CategoricalPolicy((3,), 4, (16,))
+    policy = CategoricalPolicy((3,), 4, MLP((16,)))
 
     def test_chooses_as_shown(self):
         observation = jax.random.normal(jax.random.key(0), (2000, 3))

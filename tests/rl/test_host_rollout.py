@@ -11,11 +11,13 @@ pytest.importorskip("gymnasium")
 
 from pgx_jax.envs.host.environment import HostEnvironmentError
 from pgx_jax.estimation import gaussian_projection, gradient_features
-from pgx_jax.networks.policies import Critic
+from pgx_jax.networks import MLP, Critic
 from pgx_jax.rl import loops
-from pgx_jax.rl.algorithms.ppo import PPO, PPOConfig, share_environments
+from pgx_jax.rl.algorithms import PPO, PPOConfig
 from pgx_jax.rl.evaluation import evaluate, evaluate_many
-from pgx_jax.rl.rollout import make_policy, rollout, start_rollout, tasks_of
+from pgx_jax.rl.policies import make_policy
+from pgx_jax.rl.rollout import reset_rollout, rollout, tasks_of
+from pgx_jax.rl.training import share_environments
 from pgx_jax.rl.transitions import collect_transitions
 from tests.envs.host.environments import host_environment, host_tasks, left_running, seed_of
 from tests.envs.host.probes import play, tasks, with_fault
@@ -39,9 +41,8 @@ def nothing_left():
 def make_ppo(table, **options):
     environment = host_environment(table, **options)
     shape = environment.observation_shape
-    return PPO(
-        environment, make_policy(environment, (16, 16)), Critic(shape, NUM_TASKS, (16,)), CONFIG
-    )
+    policy = make_policy(environment, MLP((16, 16)))
+    return PPO(environment, policy, Critic(shape, NUM_TASKS, MLP((16,))), CONFIG)
 
 
 def everything(ppo):
@@ -104,7 +105,7 @@ def roll(ppo, agent, num_steps=NUM_STEPS, seed=3):
 
     @jax.jit
     def run(params, start_key, key):
-        state = start_rollout(ppo.environment, env_tasks, start_key)
+        state = reset_rollout(ppo.environment, env_tasks, start_key)
         return rollout(ppo.environment, ppo.policy, params, state, env_tasks, key, num_steps)[1]
 
     start_key, key = jax.random.split(jax.random.key(seed))
@@ -156,7 +157,8 @@ def test_advantages_bootstrap_from_the_true_last_observation(same_step, truncate
         return_mean=jnp.array([1.0, -2.0, 0.5]), return_deviation=jnp.array([2.0, 0.5, 3.0])
     )
     trajectory, _ = roll(ppo, agent)
-    advantage, value = ppo.advantages(agent, trajectory, SHARED)
+    advantage, value = ppo._advantages_and_values(agent, trajectory, SHARED)
+    np.testing.assert_array_equal(ppo.advantages(agent, trajectory, SHARED), advantage)
     ppo.environment.close()
 
     def values(observation):
@@ -308,7 +310,7 @@ class TestEvaluate:
     def test_ends_with_the_longest_episode(self):
         taken = []
         environment = host_environment(tasks(NUM_TASKS), made=taken)
-        policy = make_policy(environment, (4,))
+        policy = make_policy(environment, MLP((4,)))
         evaluate(
             environment, policy, policy.init(jax.random.key(0)), TASKS, jnp.arange(NUM_TASKS),
             jax.random.key(0), num_episodes=1, horizon=1000,
@@ -340,7 +342,7 @@ class TestUpdate:
         """Action 1 pays 0.5 more than action 0, in every state."""
         environment = host_environment(tasks(1), info_names=())
         config = PPOConfig(num_envs=4, num_steps=32, learning_rate=1e-2, discount=0.5)
-        ppo = PPO(environment, make_policy(environment, (8,)), Critic((3,), 1, (8,)), config)
+        ppo = config.make(environment, MLP((8,)), 1)
         index = share_environments(jnp.arange(1), 4)
         state = ppo.init(ppo.init_agent(jax.random.key(0)), host_tasks(1), index, jax.random.key(1))
         for _ in range(15):
@@ -405,7 +407,7 @@ class TestFaults:
     def test_inside_a_program_of_the_users_nothing_is_checked(self):
         """There it cannot be: the values do not exist yet."""
         environment = host_environment(tasks(NUM_TASKS))
-        policy = make_policy(environment, (4,))
+        policy = make_policy(environment, MLP((4,)))
 
         @jax.jit
         def program(params):

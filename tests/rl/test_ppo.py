@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgx_jax.rl.algorithms.ppo import PPO, PPOConfig, share_environments
+from pgx_jax.rl.algorithms import PPO, PPOConfig
+from pgx_jax.rl.training import share_environments
 from tests.rl.probes import (
     ACTIONS,
     CHAIN,
@@ -139,8 +140,8 @@ def test_metrics_equal_hand_count_across_updates(ppo):
         assert np.issubdtype(metrics.episode_count.dtype, np.integer)
         np.testing.assert_array_equal(metrics.episode_count, [ended, ended])
         np.testing.assert_array_equal(metrics.return_sum, [CHAIN * ended, -2 * CHAIN * ended])
-        assert 0 < float(metrics.entropy) <= np.log(ACTIONS) + 1e-6
-        assert 0 <= float(metrics.ratio_clipped) <= 1
+        assert 0 < float(metrics.diagnostics["entropy"]) <= np.log(ACTIONS) + 1e-6
+        assert 0 <= float(metrics.diagnostics["ratio_clipped"]) <= 1
 
 
 def test_fresh_agent(ppo):

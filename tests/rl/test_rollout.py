@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pgx_jax.envs.cartpole import cartpole
-from pgx_jax.networks.policies import CategoricalPolicy
+from pgx_jax.networks import MLP, CategoricalPolicy
 from pgx_jax.rl.evaluation import evaluate
-from pgx_jax.rl.rollout import rollout, start_rollout, tasks_of
+from pgx_jax.rl.rollout import reset_rollout, rollout, tasks_of
 from tests.rl.probes import (
     CHAIN,
     GOES_ON,
@@ -34,7 +34,7 @@ EPISODES, HORIZON, TASKS = 2, 25, 3
 def setting():
     """CartPole tasks with a policy that is neither random nor constant."""
     family = cartpole(num_tasks=TASKS, num_test_tasks=1)
-    policy = CategoricalPolicy((4,), 2, (8,))
+    policy = CategoricalPolicy((4,), 2, MLP((8,)))
     return family.environment, policy, random_params(policy, scale=2.0), family.train_tasks
 
 
@@ -175,7 +175,7 @@ class TestRollout:
         ppo = make_ppo()
         tasks = stack(chain(TERMINATES, 1.5), delayed_reward(), constant_reward(0.25))
         params = random_params(ppo.policy)
-        state = start_rollout(ppo.environment, tasks, jax.random.key(1))
+        state = reset_rollout(ppo.environment, tasks, jax.random.key(1))
 
         num_steps = self.STEPS
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pgx_jax.envs.cartpole import cartpole
-from pgx_jax.networks.policies import CategoricalPolicy, Critic
-from pgx_jax.rl.algorithms.ppo import PPO, PPOConfig
+from pgx_jax.networks import MLP
+from pgx_jax.rl.algorithms import PPOConfig
 from pgx_jax.rl.transitions import collect_transitions
 from tests.rl.probes import (
     CONFIG,
@@ -34,8 +34,7 @@ class TestCartPole:
     @pytest.fixture(scope="class")
     def ppo(self):
         environment = cartpole(num_tasks=1, num_test_tasks=1).environment
-        policy = CategoricalPolicy((4,), 2, (8,))
-        return PPO(environment, policy, Critic((4,), TASKS, (8,)), PPOConfig())
+        return PPOConfig().make(environment, MLP((8,)), TASKS)
 
     @pytest.fixture(scope="class")
     def agent(self, ppo):

@@ -1,32 +1,24 @@
-"""Policies and critics against NumPy."""
+"""Policies against NumPy and SciPy."""
 
+import typing
+from dataclasses import dataclass
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from pgx_jax.networks.mlp import MLP
-from pgx_jax.networks.policies import (
-    CategoricalPolicy,
-    Critic,
-    GaussianPolicy,
-    count_parameters,
-)
+from pgx_jax.networks import MLP, CategoricalPolicy, GaussianPolicy
+from tests.networks.inputs import BATCH, SHAPE, random_params, some_observations
 
-SHAPE, ACTIONS, BATCH = (2, 3), 4, 5
-DRAWS = 4000
-
-
-def random_params(network, seed):
-    rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
-    return jax.tree.map(lambda leaf: jnp.float32(0.5 * rng.normal(size=leaf.shape)), shapes)
+ACTIONS, DRAWS = 4, 4000
 
 
 @pytest.fixture(scope="module")
 def policy():
-    return CategoricalPolicy(SHAPE, ACTIONS, (8,))
+    return CategoricalPolicy(SHAPE, ACTIONS, MLP((8,)))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +29,7 @@ def params(policy):
 
 @pytest.fixture(scope="module")
 def observation():
-    return jax.random.normal(jax.random.key(1), (BATCH, *SHAPE))
+    return some_observations()
 
 
 @pytest.fixture(scope="module")
@@ -120,83 +112,21 @@ def test_fresh_policy_is_nearly_uniform(policy, observation):
 
 
 def test_policies_are_equal_by_value():
-    one, other = CategoricalPolicy((4,), 2, (8,)), CategoricalPolicy((4,), 2, (8,))
-    _ = one.network  # a network already made must not tell them apart
-    assert one == other
-    assert hash(one) == hash(other)
-    assert one != CategoricalPolicy((4,), 2, (9,))
-    assert Critic((4,), 2) == Critic((4,), 2)
-    assert Critic((4,), 2) != Critic((4,), 3)
-
-
-class TestCritic:
-    @pytest.fixture(scope="class")
-    def critic(self):
-        return Critic(SHAPE, 3, (8,))
-
-    @pytest.fixture(scope="class")
-    def critic_params(self, critic):
-        return random_params(critic, seed=1)
-
-    def test_equals_numpy(self, critic, critic_params, observation):
-        task = np.array([0, 1, 2, 1, 0])
-        flat = np.asarray(observation).reshape(BATCH, -1)
-        inputs = np.concatenate([flat, np.eye(3)[task]], axis=1)
-        first, last = (critic_params["params"][f"Dense_{i}"] for i in (0, 1))
-        hidden = np.tanh(inputs @ np.asarray(first["kernel"]) + first["bias"])
-        expected = (hidden @ np.asarray(last["kernel"]) + last["bias"])[:, 0]
-        got = critic.value(critic_params, observation, jnp.asarray(task))
-        np.testing.assert_allclose(got, expected, atol=1e-4)
-
-    def test_tells_tasks_apart(self, critic, critic_params, observation):
-        same = jnp.broadcast_to(observation[0], (3, *SHAPE))
-        values = np.sort(critic.value(critic_params, same, jnp.arange(3)))
-        assert np.diff(values).min() > 1e-3
-
-    def test_one_transition_and_trajectories(self, critic, critic_params, observation):
-        one = critic.value(critic_params, observation[1], jnp.asarray(2))
-        assert one.shape == ()
-        grid = jnp.broadcast_to(observation, (7, BATCH, *SHAPE))
-        many = critic.value(critic_params, grid, jnp.full((7, BATCH), 2))
-        assert many.shape == (7, BATCH)
-        np.testing.assert_allclose(many[3, 1], one, atol=1e-5)
-
-
-def shapes_of(network, size):
-    return jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(size))
+    shapes = (4,), {"observation": (4,), "task": (2,)}
+    for shape in shapes:
+        one, other = (CategoricalPolicy(shape, 2, MLP((8,))) for _ in range(2))
+        _ = one.module  # a module already made must not tell them apart
+        assert one == other
+        assert hash(one) == hash(other)
+        assert one != CategoricalPolicy(shape, 2, MLP((9,)))
+    assert len({GaussianPolicy(shape, 2, MLP()) for shape in shapes}) == 2
 
 
 def test_three_hidden_sizes_make_four_linear_layers():
-    policy = CategoricalPolicy((4,), 2, (16, 32, 64))
+    policy = CategoricalPolicy((4,), 2, MLP((16, 32, 64)))
     params = jax.eval_shape(policy.init, jax.random.key(0))["params"]
     kernels = [params[f"Dense_{layer}"]["kernel"].shape for layer in range(len(params))]
     assert kernels == [(4, 16), (16, 32), (32, 64), (64, 2)]
-
-
-def test_count_parameters():
-    params = shapes_of(MLP((16, 3)), 5)
-    assert count_parameters(params) == 5 * 16 + 16 + 16 * 3 + 3
-    assert count_parameters({"scalar": 1.0, "matrix": np.zeros((2, 3)), "nothing": None}) == 7
-
-
-def test_mlp_has_no_activation_after_its_last_layer():
-    network = MLP((3,), activation=jnp.abs)
-    params = {"params": {"Dense_0": {"kernel": -jnp.eye(3), "bias": jnp.zeros(3)}}}
-    np.testing.assert_array_equal(network.apply(params, jnp.ones((2, 3))), -np.ones((2, 3)))
-
-
-def test_mlp_puts_the_activation_between_layers():
-    network = MLP((3, 3), activation=jnp.abs)
-    layer = {"kernel": -jnp.eye(3), "bias": jnp.zeros(3)}
-    params = {"params": {"Dense_0": layer, "Dense_1": layer}}
-    np.testing.assert_array_equal(network.apply(params, jnp.ones((2, 3))), -np.ones((2, 3)))
-
-
-def test_final_scale_is_the_gain_of_the_last_layer():
-    params = MLP((4, 4), final_scale=0.01).init(jax.random.key(0), jnp.zeros(4))["params"]
-    for layer, gain in (("Dense_0", np.sqrt(2)), ("Dense_1", 0.01)):
-        kernel = np.asarray(params[layer]["kernel"])
-        np.testing.assert_allclose(kernel.T @ kernel, gain**2 * np.eye(4), atol=1e-5 * gain)
 
 
 class TestGaussian:
@@ -204,7 +134,7 @@ class TestGaussian:
 
     @pytest.fixture(scope="class")
     def gaussian(self):
-        return GaussianPolicy(SHAPE, self.SIZE, (8, 8))
+        return GaussianPolicy(SHAPE, self.SIZE, MLP((8, 8)))
 
     @pytest.fixture(scope="class")
     def weights(self, gaussian):
@@ -242,3 +172,75 @@ class TestGaussian:
         wild = {**weights, "log_deviation": jnp.array([-50.0, 50.0, 0.0])}
         _, log_deviation = gaussian.moments(wild, observation)
         np.testing.assert_allclose(np.exp(log_deviation), [0.02, 2.0, 1.0], rtol=1e-5)
+
+
+class TestVisibleTask:
+    """Observations as trees: the task is a second input, and leading axes are batch axes."""
+
+    SHAPES: typing.ClassVar = {"observation": SHAPE, "task": (3,)}
+
+    @pytest.fixture(scope="class")
+    def tree(self, observation):
+        return {"observation": observation, "task": jnp.eye(3)[np.array([0, 2, 1, 1, 0])]}
+
+    @pytest.mark.parametrize(
+        ("head", "action"),
+        [
+            (CategoricalPolicy, jnp.array([0, 3, 1, 1, 2])),
+            (GaussianPolicy, jnp.linspace(-1, 1, BATCH * ACTIONS).reshape(BATCH, ACTIONS)),
+        ],
+    )
+    def test_an_mlp_sees_the_task_behind_the_observation(self, head, action, tree):
+        apart, joined = head(self.SHAPES, ACTIONS, MLP((8,))), head((9,), ACTIONS, MLP((8,)))
+        params = random_params(apart, seed=3)
+        assert jax.tree.map(jnp.shape, params) == jax.tree.map(
+            jnp.shape, jax.eval_shape(joined.init, jax.random.key(0))
+        )
+        flat = jnp.concatenate([tree["observation"].reshape(BATCH, -1), tree["task"]], axis=1)
+        keys = jax.random.split(jax.random.key(5), BATCH)
+        for one, other in (
+            (apart.log_prob(params, tree, action), joined.log_prob(params, flat, action)),
+            (apart.mode(params, tree), joined.mode(params, flat)),
+            (apart.sample(params, tree, keys), joined.sample(params, flat, keys)),
+        ):
+            jax.tree.map(np.testing.assert_array_equal, one, other)
+
+    def test_the_task_matters_and_batch_axes_stay(self, tree):
+        policy = CategoricalPolicy(self.SHAPES, ACTIONS, MLP((8,)))
+        params = random_params(policy, seed=4)
+        one = jax.tree.map(lambda leaf: leaf[1], tree)
+        assert policy.log_prob(params, one, jnp.asarray(2)).shape == ()
+        many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), tree)
+        logits = policy.logits(params, many)
+        assert logits.shape == (2, BATCH, ACTIONS)
+        np.testing.assert_allclose(logits[1, 1], policy.logits(params, one), atol=1e-6)
+        other = policy.logits(params, {**one, "task": jnp.eye(3)[0]})
+        assert np.abs(other - logits[0, 1]).max() > 1e-2
+
+    def test_networks_are_handed_the_two_apart(self, tree):
+        policy = CategoricalPolicy(self.SHAPES, 3, Gated())
+        params = policy.init(jax.random.key(0))
+        assert params["params"]["gates"].shape == (3, 3)
+        logits = policy.logits(params, tree)
+        total = tree["observation"].sum(axis=(1, 2))[:, None]
+        np.testing.assert_allclose(logits, tree["task"] * total, rtol=1e-5)
+
+
+class GatedModule(nn.Module):
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, inputs, task):
+        gates = self.param("gates", lambda _: jnp.eye(task.shape[-1], self.num_outputs))
+        return inputs.sum(axis=-1, keepdims=True) * (task @ gates)
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A network of one's own: the task gates the sum of the inputs."""
+
+    def module(self, num_outputs, final_scale=1.0):
+        return GatedModule(num_outputs)
+
+    def widened(self, factor):
+        return self
