@@ -16,8 +16,8 @@ from pgx_jax.experiments.config import RunConfig, check_config, config_fields
 from pgx_jax.experiments.estimate import estimate_groups
 from pgx_jax.experiments.progress import Progress
 from pgx_jax.experiments.render import render_strips
-from pgx_jax.experiments.report.markup import metric_digits
 from pgx_jax.experiments.report.page import render_page
+from pgx_jax.experiments.report.text import metric_digits
 from pgx_jax.experiments.stages import StageRunner
 from pgx_jax.experiments.store import check_output_folder, write_atomically
 from pgx_jax.grouping import import_cvxpy
