@@ -1,13 +1,11 @@
 """The program ``pgx-jax``."""
 
-import dataclasses
 import os
+import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
-
-from pgx_jax.arguments import find_mistake
+from typing import Any
 
 # The batched factorisations are small; a second pool of BLAS threads only gets in JAX's way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -39,7 +37,7 @@ class Run:
     """Largest k that the automatic choice considers."""
     backend: str | None = None
     """What runs the environments, where there is a choice; `pgx-jax list` names them."""
-    range: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = field(default=(), metadata={"option": "range"})
     """NAME=LOW:HIGH[:log|:int], NAME=A,B,C or NAME=VALUE: what varies between the tasks of
     gymnax:NAME (its parameters) or gymnasium:ID (its keyword arguments); once per parameter."""
     task_file: str | None = None
@@ -86,34 +84,46 @@ class Run:
 class List:
     """Name the environments with the extra that each needs, or say more about one of them."""
 
-    positional: ClassVar[bool] = True
-
-    environment: str = ""
+    environment: str = field(default="", metadata={"positional": True})
     """Environment to say more about; gymnax or gymnasium for the names that these have."""
 
 
 def main() -> None:
     """Entry point of the program."""
     try:
-        import tyro
+        from pgx_jax.command_line import CommandLineError, read_command
     except ImportError:
         sys.exit('pgx-jax: the program needs more packages: pip install "pgx_jax[run]"')
-    mistake = find_mistake(sys.argv[1:], {"run": Run, "list": List}, "pgx-jax")
-    if mistake:
-        sys.exit(_fail(mistake))
     # So that gymnasium:MODULE:ID finds a module in the folder that the program is run in.
     sys.path.append(os.getcwd())
-    command = tyro.cli(
-        Run | tyro.conf.Positional[List],
-        prog="pgx-jax",
-        description="Which reinforcement-learning tasks should share a policy?",
-        config=(
-            tyro.conf.PositionalRequiredArgs,
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.UseAppendAction,
-        ),
-    )
+    try:
+        command = read_command(
+            sys.argv[1:],
+            {"run": Run, "list": List},
+            program="pgx-jax",
+            description="Which reinforcement-learning tasks should share a policy?",
+            preset=_preset_values,
+        )
+    except CommandLineError as error:
+        sys.exit(_fail(str(error)))
     sys.exit(_list(command) if isinstance(command, List) else _run(command))
+
+
+def _preset_values(command: Any) -> Any:
+    """What a run with these options would take, for its help; None where there is no such run."""
+    from pgx_jax.command_line import given_options
+
+    if isinstance(command, List):
+        return None
+    options = given_options(command)
+    for name in ("out", "render", "grouping_only"):
+        options.pop(name, None)
+    try:
+        from pgx_jax.experiments.config import make_config
+
+        return make_config(options.pop("environment"), options.pop("preset"), **options)
+    except (ValueError, ImportError):
+        return None
 
 
 def _run(command: Run) -> int:
@@ -132,17 +142,17 @@ def _run(command: Run) -> int:
         import rich  # noqa: F401
     except ImportError as error:
         return _fail(f'{error.name} is missing: pip install "pgx_jax[{entry.extra}]"')
+    from pgx_jax.command_line import given_options
     from pgx_jax.envs.host.environment import HostEnvironmentError
     from pgx_jax.experiments.config import make_config
     from pgx_jax.experiments.progress import Progress
     from pgx_jax.experiments.run import run_experiment
     from pgx_jax.experiments.store import ArtifactError
 
-    options = dataclasses.asdict(command)
+    options = given_options(command)
     environment, preset = options.pop("environment"), options.pop("preset")
-    out = options.pop("out")
+    out = options.pop("out", None)
     grouping_only, render = options.pop("grouping_only"), options.pop("render")
-    options["ranges"] = options.pop("range") or None
     try:
         config = make_config(environment, preset, **options)
         name = environment.replace(":", "-").replace("/", "-")
@@ -156,14 +166,17 @@ def _run(command: Run) -> int:
 
 
 def _list(command: List) -> int:
-    """Print what there is to run."""
+    """Print what there is to run, in plain text where no terminal shows it."""
+    from rich.console import Console
+
     from pgx_jax.experiments.listing import details, overview
 
     try:
-        lines = details(command.environment) if command.environment else overview()
+        listing = details(command.environment) if command.environment else overview()
     except (ValueError, ImportError) as error:
         return _fail(str(error))
-    print("\n".join(lines))
+    # Wide where the text goes into a file, as names are not to be cut.
+    Console(width=min(shutil.get_terminal_size((96, 24)).columns, 96)).print(listing)
     return 0
 
 

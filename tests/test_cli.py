@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pgx_jax import cli
-from pgx_jax.arguments import find_mistake
+from pgx_jax.command_line import given_options, read_command
 from pgx_jax.envs.families import FAMILIES
 
 
@@ -55,10 +55,11 @@ def test_list_of_gymnax(monkeypatch, capsys):
     assert "Pendulum-v1" in out
     # Names are wrapped, several in a line.
     assert len(out.splitlines()) < out.count(",")
+    assert "…" not in out
     assert max(map(len, out.splitlines())) <= 60
     code, out, _ = run(monkeypatch, capsys, "list", "gymnax:CartPole-v1")
     assert code == 0
-    assert "gravity = 9.8" in out
+    assert "gravity=9.8" in out
     assert "total_mass" not in out
 
 
@@ -113,19 +114,19 @@ def test_help_names_the_options(monkeypatch, capsys):
         (["run", "gymnax:Pendulum-v1", "--range", "g=a:b"], '"a:b" is not LOW:HIGH with two num'),
         (["run", "gymnax:Pendulum-v1", "--range", "g=9:5"], "low 9 is above high 5"),
         (["run", "gymnax:Pendulum-v1", "--range", "g=1:2:lg"], 'unknown scale "lg"'),
-        (["run", "gymnax:Pendulum-v1", "--range"], "--range lacks its value"),
+        (["run", "gymnax:Pendulum-v1", "--range"], "missing value for argument '--range'"),
         (["run", "gymnax:Pendulum-v1", "--range", "g=1:2", "m=1:2"], 'write "--range m=1:2"'),
         (["run", "cartpole", "--foo"], 'unknown option "--foo". pgx-jax run --help names'),
         (["run", "cartpole", "-x"], 'unknown option "-x"'),
         (["run", "cartpole", "--num_grops=3"], 'did you mean "--num-groups"?'),
         (["run", "cartpole", "--prest", "smoke"], 'did you mean "--preset"?'),
-        (["run", "cartpole", "--seed", "one"], '--seed takes a whole number, not "one"'),
-        (["run", "cartpole", "--num-groups", "2.5"], "--num-groups takes a whole number"),
-        (["run", "cartpole", "--l2=small"], '--l2 takes a number, not "small"'),
-        (["run", "cartpole", "--preset", "--render"], "--preset lacks its value"),
+        (["run", "cartpole", "--seed", "one"], '--seed: it takes a whole number, not "one"'),
+        (["run", "cartpole", "--num-groups", "2.5"], "--num-groups: it takes a whole number"),
+        (["run", "cartpole", "--l2=small"], '--l2: it takes a number, not "small"'),
+        (["run", "cartpole", "--preset", "--render"], "missing value for argument '--preset'"),
         (["run", "cartpole", "--render=yes"], "--render takes no value"),
         (["run", "cartpole", "smoke"], 'unexpected argument "smoke"'),
-        (["run"], "environment is missing"),
+        (["run"], "missing from pgx-jax run: ENVIRONMENT"),
         ([], "say what to do: pgx-jax run, or pgx-jax list"),
         (["rum", "cartpole"], 'unknown command "rum"; did you mean "run"?'),
         (["list", "--all"], 'unknown option "--all"'),
@@ -146,27 +147,57 @@ def test_a_mistake_is_one_line_and_starts_nothing(
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "expected"),
     [
-        ["run", "cartpole", "--seed=3", "--num_groups", "2", "--render", "--l2", "1e-3"],
-        [
-            "run",
-            "--preset",
-            "smoke",
-            "cartpole",
-            "--range=g=-5:-1",
-            "--range",
-            "l=-1",
-            "--out",
-            "-",
-        ],
-        ["run", "cartpole", "--foo", "--help"],
-        ["list"],
-        ["list", "gymnax"],
+        (
+            ["run", "cartpole", "--seed=3", "--num_groups", "2", "--render", "--l2", "1e-3"],
+            {"environment": "cartpole", "seed": 3, "num_groups": 2, "render": True, "l2": 1e-3},
+        ),
+        (
+            [
+                "run",
+                "--preset",
+                "smoke",
+                "cartpole",
+                "--range=g=-5:-1",
+                "--range",
+                "l=-1",
+                "--out",
+                "-",
+            ],
+            {"environment": "cartpole", "preset": "smoke", "ranges": ("g=-5:-1", "l=-1")},
+        ),
+        (["list"], {"environment": ""}),
+        (["list", "gymnax"], {"environment": "gymnax"}),
     ],
 )
-def test_what_is_right_passes(arguments):
-    assert find_mistake(arguments, {"run": cli.Run, "list": cli.List}, "pgx-jax") == ""
+def test_what_is_right_passes(arguments, expected):
+    commands = {"run": cli.Run, "list": cli.List}
+    command = read_command(arguments, commands, program="pgx-jax", description="")
+    assert isinstance(command, commands[arguments[0]])
+    assert expected.items() <= given_options(command).items()
+
+
+@pytest.mark.parametrize(("preset", "value"), [("smoke", 256), ("default", 8192)])
+def test_help_shows_what_the_preset_takes(monkeypatch, capsys, preset, value):
+    arguments = ["run", "cartpole", "--preset", preset, "--help"]
+    code, out, _ = run(monkeypatch, capsys, *arguments)
+    assert code == 0
+    # Of --num-steps.
+    assert f"(default: {value})" in out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "cartpole", "--foo"]])
+def test_help_and_mistakes_load_nothing_heavy(arguments):
+    code = (
+        f"import sys; from pgx_jax import cli; sys.argv[1:] = {arguments!r}\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'jax', 'flax', 'optax', 'matplotlib', 'numpy', 'gymnax'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
 
 
 def test_a_malformed_range_needs_no_package(monkeypatch, capsys):

@@ -1,17 +1,15 @@
-"""What there is to run, as lines of text that a reader can scan."""
+"""What there is to run, as tables that a reader can scan."""
 
-import shutil
-import textwrap
 from collections.abc import Iterable
 
-from pgx_jax.envs.families import (
-    FAMILIES,
-    GENERIC,
-    FamilyEntry,
-    find_family,
-    presets_of,
-    unknown_name,
-)
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pgx_jax.envs.families import FAMILIES, GENERIC, FamilyEntry, find_family, presets_of
+from pgx_jax.experiments.settings import flat_settings
+from pgx_jax.registry import unknown_name
 
 _PRESETS = {
     "smoke": "everything once, small; under 4 minutes; the figures mean nothing",
@@ -30,38 +28,40 @@ _SETTINGS = (
 )
 
 
-def overview() -> list[str]:
+_COMPARISON = (
+    "A run compares PolicyGradEx groups, at equal total environment steps, with one policy for all "
+    "tasks, one with k times the parameters, random groups, groups by gradient similarity."
+)
+_COMMANDS = {
+    "pgx-jax list ENVIRONMENT": "its backends, and its settings by preset",
+    "pgx-jax list gymnax": "names of gymnax's environments; gymnasium likewise",
+    "pgx-jax list gymnax:NAME": "parameters that --range can vary; gymnasium:ID likewise",
+}
+
+
+def overview() -> RenderableType:
     """All environments, presets and scores, one line each."""
-    entries = [*FAMILIES.items(), ("gymnax:NAME", GENERIC["gymnax:"])]
-    entries.append(("gymnasium:ID", GENERIC["gymnasium:"]))
-    rows = [("environment", "extra", "tasks")]
-    rows += [(name, entry.extra, entry.summary) for name, entry in entries]
-    return [
-        *_columns(rows),
-        "",
-        'An extra is installed by pip install "pgx_jax[EXTRA]".',
-        "",
-        *_columns([("--preset", ""), *_PRESETS.items()]),
-        "",
-        *_columns([("--score", ""), *_SCORES.items()]),
-        "",
-        "A run compares PolicyGradEx groups, at equal total environment steps, with one policy for",
-        "all tasks, one with k times the parameters, random groups, groups by gradient similarity.",
-        "",
-        "pgx-jax list ENVIRONMENT      its backends, and its settings by preset",
-        "pgx-jax list gymnax           names of gymnax's environments; gymnasium likewise",
-        "pgx-jax list gymnax:NAME      parameters that --range can vary; gymnasium:ID likewise",
-    ]
+    generic = {"gymnax:NAME": GENERIC["gymnax:"], "gymnasium:ID": GENERIC["gymnasium:"]}
+    entries = {**FAMILIES, **generic}.items()
+    rows = [(name, entry.extra, entry.summary) for name, entry in entries]
+    return _paragraphs(
+        _table(("environment", "extra", "tasks"), rows),
+        Text('An extra is installed by pip install "pgx_jax[EXTRA]".'),
+        _table(("--preset", ""), _PRESETS.items()),
+        _table(("--score", ""), _SCORES.items()),
+        Text(_COMPARISON),
+        _table(("", ""), _COMMANDS.items()),
+    )
 
 
-def details(name: str) -> list[str]:
+def details(name: str) -> RenderableType:
     """What there is to know of one environment, or the names that a library has.
 
     Args:
         name: as in ``pgx-jax run``, or "gymnax" or "gymnasium".
 
     Returns:
-        Lines.
+        What rich can print.
 
     Raises:
         ValueError: an unknown name (the nearest one is suggested).
@@ -73,19 +73,20 @@ def details(name: str) -> list[str]:
     if name not in FAMILIES and ":" not in name:
         raise ValueError(unknown_name("environment", name, [*FAMILIES, "gymnax", "gymnasium"]))
     entry, own_name = find_family(name)
-    lines = [
-        f"{name}: {entry.summary}",
-        f'extra: pip install "pgx_jax[{entry.extra}]"',
+    lines: list[RenderableType] = [
+        Text(f"{name}: {entry.summary}"),
+        Text(f'extra: pip install "pgx_jax[{entry.extra}]"'),
     ]
     if entry.backends:
         others = ", ".join(entry.backends[1:])
-        lines.append(f"--backend: {entry.backends[0]} (default), {others}")
+        lines.append(Text(f"--backend: {entry.backends[0]} (default), {others}"))
     if own_name:
-        lines += _parameters_of(name, own_name)
-    return [*lines, "", *_preset_table(name)]
+        parameters = _parameters_of(name, own_name)
+        lines += [Text("--range can vary, with defaults:"), _words(parameters or ["nothing"])]
+    return _paragraphs(Group(*lines), _preset_table(name))
 
 
-def _names_of(library: str) -> list[str]:
+def _names_of(library: str) -> RenderableType:
     entry = GENERIC[f"{library}:"]
     try:
         if library == "gymnax":
@@ -98,10 +99,11 @@ def _names_of(library: str) -> list[str]:
             names = sorted(one for one in gymnasium.registry if "/" not in one)
     except ImportError as error:
         raise _missing(library, entry, error) from error
-    return [f"pgx-jax run {library}:NAME, with one of", *_wrapped(names)]
+    return Group(Text(f"pgx-jax run {library}:NAME, with one of"), _words(names))
 
 
 def _parameters_of(name: str, own_name: str) -> list[str]:
+    """What can vary, each with its default, written as for --range."""
     from pgx_jax.envs.parameters import REQUIRED
     from pgx_jax.envs.ranges import shown
 
@@ -116,12 +118,11 @@ def _parameters_of(name: str, own_name: str) -> list[str]:
             parameters, _ = gymnasium_parameters(find_spec(own_name))
     except ImportError as error:
         raise _missing(name, find_family(name)[0], error) from error
-    varied = [
-        known if one.default is REQUIRED else f"{known} = {shown(one.default, 6)}"
+    return [
+        known if one.default is REQUIRED else f"{known}={shown(one.default, 6)}"
         for known, one in parameters.items()
         if not one.refusal
     ]
-    return ["--range can vary, with defaults:", *_wrapped(varied or ["nothing"])]
 
 
 def _missing(name: str, entry: FamilyEntry, error: ImportError) -> ImportError:
@@ -130,34 +131,35 @@ def _missing(name: str, entry: FamilyEntry, error: ImportError) -> ImportError:
     )
 
 
-def _preset_table(name: str) -> list[str]:
+def _preset_table(name: str) -> Table:
     """Settings by preset; they are options of the same name."""
     from pgx_jax.experiments.config import make_config
 
-    configs = {preset: make_config(name, preset) for preset in presets_of(name)}
-    rows = [("option", *configs)]
-    for field in _SETTINGS:
-        values = [f"{getattr(config, field):,}" for config in configs.values()]
-        rows.append((f"--{field.replace('_', '-')}", *values))
-    return _columns(rows)
+    presets = {preset: flat_settings(make_config(name, preset)) for preset in presets_of(name)}
+    rows = []
+    for setting in _SETTINGS:
+        values = [config[setting] for config in presets.values()]
+        cells = ["automatic" if value is None else f"{value:,}" for value in values]
+        rows.append((f"--{setting.replace('_', '-')}", *cells))
+    return _table(("option", *presets), rows)
 
 
-def _columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Rows with their cells under one another."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
+    """Cells under one another; only those of the last column wrap."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(head))
+    for place, name in enumerate(head, 1):
+        table.add_column(name, no_wrap=place < len(head), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
 
 
-def _wrapped(words: Iterable[str]) -> list[str]:
-    """Words that do not break, separated by commas, in lines that fit the terminal."""
-    width = min(shutil.get_terminal_size((88, 24)).columns, 100)
-    # No-break spaces keep "name = value" in one line.
-    text = ", ".join(word.replace(" ", "\N{NO-BREAK SPACE}") for word in words)
-    lines = textwrap.wrap(
-        text, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
-    )
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+def _words(words: Iterable[str]) -> Padding:
+    """Words separated by commas, several in a line, none of them cut."""
+    return Padding(Text(", ".join(words), overflow="fold"), (0, 0, 0, 2), expand=False)
+
+
+def _paragraphs(*parts: RenderableType) -> Group:
+    """Parts with an empty line between them."""
+    spaced = [one for part in parts for one in (Text(), part)]
+    return Group(*spaced[1:])

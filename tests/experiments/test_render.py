@@ -9,9 +9,8 @@ import pytest
 from pgx_jax.envs.families import make_family
 from pgx_jax.experiments.config import make_config
 from pgx_jax.experiments.progress import Progress
-from pgx_jax.experiments.render import Strip, render_strips
-from pgx_jax.experiments.report.markup import Figures
-from pgx_jax.experiments.report.strips import strip_figure, strip_section
+from pgx_jax.experiments.render import render_strips
+from pgx_jax.experiments.report.strips import strip_figure
 from pgx_jax.experiments.training import agent_tree, make_ppo, stage_key
 
 
@@ -62,14 +61,6 @@ def test_without_drawing_there_is_one_line(trained):
     strips, text = strips_of(trained, render)
     assert strips == []
     assert "no display" in text
-
-
-def test_page_section():
-    frames = np.random.default_rng(0).integers(0, 255, (8, 40, 60, 3)).astype(np.uint8)
-    text = strip_section([Strip(0, "a & b", frames), Strip(1, "c", frames)], Figures())
-    assert text.count("<figure") == 2
-    assert "Group 1 in task a &amp; b" in text
-    assert strip_section([], Figures()) == ""
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """Costs: wall seconds of the stages, environment steps of the methods."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgx_jax.experiments.report.markup import Figures, number, short_count
+from pgx_jax.experiments.report.sections import Figures, Report, Section
 from pgx_jax.experiments.report.style import (
     INK,
     WIDTH,
@@ -15,6 +15,7 @@ from pgx_jax.experiments.report.style import (
     new_figure,
     styled,
 )
+from pgx_jax.experiments.report.text import number, short_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,10 +35,14 @@ PURPOSE_TITLES = {
 }
 _OTHER_PURPOSES = ("#FFAABB", "#99DDFF", "#44BB99", "#AAAA00")
 _COMPUTE, _COMPILE = "#66717F", "#CCBB44"
-_GROUPING_ONLY = {"policygradex": "Finding the groups"}
 
 
-def cost_section(report: dict[str, Any], figures: Figures) -> str:
+def step_titles(report: Report) -> Mapping[str, str]:
+    """Titles of whatever spent environment steps: of the methods, where some were compared."""
+    return report.get("methods") or dict.fromkeys(report["env_steps"], "Finding the groups")
+
+
+def _costs(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
     """Where the time went, and the environment steps of every method."""
     seconds = report["wall_seconds"]
     total = sum(stage["total"] for stage in seconds.values())
@@ -60,32 +65,29 @@ def cost_section(report: dict[str, Any], figures: Figures) -> str:
             " Methods have equal budgets, to within one PPO update a policy. Choosing policies "
             "for held-out tasks comes on top, for methods that have several."
         )
-    titles = report.get("methods", _GROUPING_ONLY)
-    return "\n".join(
-        [
-            '<section id="costs">\n<h2>Costs</h2>',
-            figures.add(
-                time_figure(seconds),
-                "Where the time went",
-                caption,
-                "Bars: seconds of every stage. "
-                + ", ".join(f"{name}: {stage['total']:.1f}" for name, stage in seconds.items())
-                + ".",
-            ),
-            figures.add(
-                env_step_figure(report["env_steps"], titles),
-                "Environment steps by purpose",
-                steps_caption,
-                "Stacked bars: environment steps. "
-                + ", ".join(
-                    f"{titles[name]}: {spent['total']:,}"
-                    for name, spent in report["env_steps"].items()
-                )
-                + ".",
-            ),
-            "</section>",
-        ]
+    titles = step_titles(report)
+    time = figures.add(
+        time_figure(seconds),
+        "Where the time went",
+        caption,
+        "Bars: seconds of every stage. "
+        + ", ".join(f"{name}: {stage['total']:.1f}" for name, stage in seconds.items())
+        + ".",
     )
+    steps = figures.add(
+        env_step_figure(report["env_steps"], titles),
+        "Environment steps by purpose",
+        steps_caption,
+        "Stacked bars: environment steps. "
+        + ", ".join(
+            f"{titles[name]}: {spent['total']:,}" for name, spent in report["env_steps"].items()
+        )
+        + ".",
+    )
+    return {"figures": [time, steps]}
+
+
+COSTS = Section("Costs", _costs, "figures.html.jinja")
 
 
 @styled

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pgx_jax.experiments.report.markup import Figures, metric_noun, plural, short_count
+from pgx_jax.experiments.report.sections import Figures, Report, Section
 from pgx_jax.experiments.report.style import (
     META_COLOUR,
     WIDTH,
@@ -16,6 +16,7 @@ from pgx_jax.experiments.report.style import (
     numbered_names,
     styled,
 )
+from pgx_jax.experiments.report.text import metric_noun, plural, short_count
 from pgx_jax.experiments.report.trainings import (
     SMOOTHING,
     Curve,
@@ -35,16 +36,14 @@ LARGEST_PANELS = 20
 _META = "meta-training"
 
 
-def curve_section(report: dict[str, Any], rows: list[dict[str, Any]], figures: Figures) -> str:
+def _curves(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
     """Learning curves of meta-training and of every method, over all tasks and by task."""
     titles = report.get("methods", {})
     names, noun = report["task_names"], metric_noun(report)
-    head = '<section id="curves">\n<h2>Learning curves</h2>'
     trainings = _trainings(report, rows)
     if not trainings:
-        return f"{head}\n<p>No episode ended during training.</p>\n</section>"
+        return {"silent": True, "mean": None, "by_task": None}
     common = common_tasks(trainings.values(), names)
-    parts = [head]
     rule = (
         f"Mean {noun} of training episodes, smoothed by a running mean over {SMOOTHING:.0%} of "
         "each training; one of fewer than 30 updates is shown as it is. A task that ended no "
@@ -60,6 +59,7 @@ def curve_section(report: dict[str, Any], rows: list[dict[str, Any]], figures: F
     if silent:
         before += f"No episode ended in: {', '.join(silent)}. "
     drawn = "".join(f", {titles[name]}" for name in trainings if name != _META)
+    mean = by_task = None
     if common:
         caption = (
             f"{rule}All curves average the same {plural(len(common), 'task')}, so tasks of larger "
@@ -69,33 +69,29 @@ def curve_section(report: dict[str, Any], rows: list[dict[str, Any]], figures: F
         means = {name: mean_curve(training, common) for name, training in trainings.items()}
         curves = {name: curve for name, curve in means.items() if curve is not None}
         meta = curves.pop(_META, None)
-        figure = figures.add(
+        mean = figures.add(
             learning_curve_figure(meta, curves, titles, noun=noun),
             f"Mean {noun} over tasks during training",
             caption.strip(),
             f"Learning curves of meta-training{drawn}.",
         )
-        parts.append(figure)
-    else:
-        parts.append(
-            "<p>No task ended an episode in every training, so no mean over tasks compares "
-            "them.</p>"
-        )
     if 1 < len(names) <= LARGEST_PANELS:
-        figure = figures.add(
+        by_task = figures.add(
             task_curve_figure(trainings, titles, names, noun=noun),
             f"Mean {noun} of every task during training",
             f"{rule}Every task has a vertical axis of its own, in units of the {noun}."
             + ("" if common else f" {before}".rstrip()),
             f"Learning curves by task of meta-training{drawn}.",
         )
-        parts.append(f"<details open>\n<summary>By task</summary>\n{figure}\n</details>")
-    return "\n".join([*parts, "</section>"])
+    return {"silent": False, "mean": mean, "by_task": by_task}
 
 
-def _trainings(report: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Training]:
+CURVES = Section("Learning curves", _curves, "curves.html.jinja")
+
+
+def _trainings(report: Report, rows: Sequence[Report]) -> dict[str, Training]:
     """Meta-training and the training of every method, where an episode ended."""
-    by_stage: dict[str, list[dict[str, Any]]] = {}
+    by_stage: dict[str, list[Report]] = {}
     for row in rows:
         by_stage.setdefault(row["stage"], []).append(row)
     key = "returns" if report["metric"] == "return" else report["metric"]

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pgx_jax.experiments.report.markup import (
-    Figures,
-    escape,
-    html_table,
-    number,
-    plural,
-    significant,
-    td,
-    th,
-)
+from pgx_jax.experiments.report.sections import Figures, Report, Section
 from pgx_jax.experiments.report.style import (
     INK,
     METHOD_COLOURS,
@@ -25,6 +16,7 @@ from pgx_jax.experiments.report.style import (
     numbered_names,
     styled,
 )
+from pgx_jax.experiments.report.text import number, plural, setting, significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,31 +51,33 @@ ENTRIES = {
 }
 
 
-def groups_section(report: dict[str, Any]) -> str:
+def _groups(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
     """The tasks of every group."""
     labels, known = report["labels"], report["known_groups"]
     numbered = numbered_names(report["task_names"])
-    head = ["Group", "Size", "Tasks"] + ([] if known is None else ["Known groups of its tasks"])
-    rows = []
+    groups = []
     for group in range(report["num_groups"]):
         members = [task for task, label in enumerate(labels) if label == group]
-        chips = "".join(f"<li>{escape(numbered[task])}</li>" for task in members)
-        row = [th(group + 1), td(len(members)), f'<td><ul class="tasks">{chips}</ul></td>']
-        if known is not None:
-            found = [known[task] for task in members]
-            text = ", ".join(f"{one + 1} ({found.count(one)})" for one in sorted(set(found)))
-            row.append(td(text, number=False))
-        rows.append(row)
+        found = [] if known is None else [known[task] for task in members]
+        counts = ", ".join(f"{one + 1} ({found.count(one)})" for one in sorted(set(found)))
+        groups.append(
+            {
+                "number": group + 1,
+                "tasks": [numbered[task] for task in members],
+                "known": None if known is None else counts,
+            }
+        )
+    head = ["Group", "Size", "Tasks"] + ([] if known is None else ["Known groups of its tasks"])
     caption = "" if known is None else "Known groups: their number, and how many tasks of each."
-    table = html_table(head, rows, caption, numbers={1})
-    return f'<section id="groups">\n<h2>Groups</h2>\n{table}\n</section>'
+    return {"head": head, "groups": groups, "caption": caption}
 
 
-def affinity_section(report: dict[str, Any], figures: Figures) -> str:
+def _affinity(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
     """The affinity matrix, and what its entries are."""
     count = report["num_tasks"]
     # Reports from before there was a choice hold means over pairs.
-    entry, unit = ENTRIES[report["config"].get("affinity", "pair")]
+    rule = setting(report, "affinity", "pair")
+    entry, unit = ENTRIES.get(rule, (f'affinity by the rule "{rule}"', "affinity"))
     caption = (
         "Row and column: tasks, ordered by group; black frames are the groups. Columns carry the "
         "tasks' numbers; full names are under Groups. "
@@ -98,10 +92,10 @@ def affinity_section(report: dict[str, Any], figures: Figures) -> str:
         caption,
         f"Affinity matrix of {count} tasks, ordered by group.",
     )
-    return f'<section id="affinity">\n<h2>Affinity</h2>\n{figure}\n</section>'
+    return {"figures": [figure]}
 
 
-def selection_section(report: dict[str, Any], figures: Figures) -> str:
+def _selection(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
     """How the number of groups was chosen."""
     # JSON turns the candidates into strings.
     errors = {int(size): float(error) for size, error in report["selection"].items()}
@@ -115,13 +109,14 @@ def selection_section(report: dict[str, Any], figures: Figures) -> str:
         + ", ".join(f"k = {size}: {error:.3f}" for size, error in sorted(errors.items()))
         + ".",
     )
-    return f'<section id="selection">\n<h2>Number of groups</h2>\n{figure}\n</section>'
+    return {"figures": [figure]}
 
 
-def certificate_section(report: dict[str, Any]) -> str:
+def _certificate(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
     """How far from the best partition this one can be, and whether the fits converged."""
     fits, count = report["fits"], report["num_subsets"]
     gap, groups = report["certified_gap"], report["num_groups"]
+    failed = count - fits["converged"]
     if groups in (1, report["num_tasks"]):
         lead = f"There is only one partition into {plural(groups, 'group')}."
     else:
@@ -129,27 +124,32 @@ def certificate_section(report: dict[str, Any]) -> str:
             f"No partition into {plural(groups, 'group')} has an objective larger by more than "
             f"{significant(gap)}. The bound holds whatever the solver's status."
         )
-    rows = [
-        ("Objective", significant(report["objective"], 6)),
-        ("Upper bound", significant(report["upper_bound"], 6)),
-        ("Certified gap", significant(gap)),
-        ("Solver status", report["solver_status"]),
-        ("Subset fits converged", f"{fits['converged']:,} of {count:,}"),
-        ("Steps of the fits", f"{fits['steps']:,}"),
-        ("Largest gradient norm of a fit", significant(fits["largest_grad_norm"])),
-    ]
-    parts = ['<section id="certificate">\n<h2>Certificate</h2>', f"<p>{escape(lead)}</p>"]
-    if fits["converged"] < count:
-        parts.append(
-            f'<p class="warn">{plural(count - fits["converged"], "fit")} of {count:,} did not '
-            "converge.</p>"
-        )
-    caption = (
-        "Objective: sum over groups of the summed affinities within a group, divided by its size; "
-        "the diagonal counts as the mean pair. Gap and bound are in the same units."
-    )
-    cells = [[th(name), td(value)] for name, value in rows]
-    return "\n".join([*parts, html_table(["", "Value"], cells, caption, {1}), "</section>"])
+    return {
+        "lead": lead,
+        "warning": f"{plural(failed, 'fit')} of {count:,} did not converge." if failed else "",
+        "rows": [
+            ("Objective", significant(report["objective"], 6)),
+            ("Upper bound", significant(report["upper_bound"], 6)),
+            ("Certified gap", significant(gap)),
+            ("Solver status", report["solver_status"]),
+            ("Subset fits converged", f"{fits['converged']:,} of {count:,}"),
+            ("Steps of the fits", f"{fits['steps']:,}"),
+            ("Largest gradient norm of a fit", significant(fits["largest_grad_norm"])),
+        ],
+        "caption": "Objective: sum over groups of the summed affinities within a group, divided by "
+        "its size; the diagonal counts as the mean pair. Gap and bound are in the same units.",
+    }
+
+
+GROUPS = Section("Groups", _groups, "groups.html.jinja")
+AFFINITY = Section("Affinity", _affinity, "figures.html.jinja")
+SELECTION = Section(
+    "Number of groups",
+    _selection,
+    "figures.html.jinja",
+    lambda report: report["selection"] is not None,
+)
+CERTIFICATE = Section("Certificate", _certificate, "certificate.html.jinja")
 
 
 @styled

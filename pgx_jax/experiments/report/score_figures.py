@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgx_jax.experiments.report.markup import significant
 from pgx_jax.experiments.report.style import (
     INK,
     WIDTH,
@@ -18,6 +17,7 @@ from pgx_jax.experiments.report.style import (
     numbered_names,
     styled,
 )
+from pgx_jax.experiments.report.text import significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

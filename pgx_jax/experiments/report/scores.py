@@ -5,24 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from pgx_jax.experiments.report.markup import (
-    Figures,
-    escape,
-    html_table,
-    metric_digits,
-    metric_noun,
-    number,
-    plural,
-    td,
-    th,
-)
 from pgx_jax.experiments.report.score_figures import (
     held_out_figure,
     held_out_squeezed,
     source_squeezed,
     task_score_figure,
 )
+from pgx_jax.experiments.report.sections import Figures, Report, Section
 from pgx_jax.experiments.report.style import method_colour, numbered_names
+from pgx_jax.experiments.report.text import metric_digits, metric_noun, number, plural, setting
 
 _INDEX_CAPTION = (
     " ARI: adjusted Rand index of the method's groups against the known ones (1: equal, about 0: "
@@ -30,12 +21,11 @@ _INDEX_CAPTION = (
 )
 
 
-def score_section(report: dict[str, Any]) -> str:
+def _scores(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
     """One row per method: scores, costs, sizes."""
     scores, titles = report["scores"], report["methods"]
-    config = report["config"]
     indices = report.get("method_adjusted_rand_index")
-    first = next(iter(scores))
+    first, several = next(iter(scores)), setting(report, "eval_episodes") > 1
     head = [
         "Method",
         "Source tasks, mean ± SE",
@@ -48,45 +38,42 @@ def score_section(report: dict[str, Any]) -> str:
     if indices is not None:
         head.append("ARI")
     digits = metric_digits(report)
-    rows = []
+    methods = []
     for place, (method, title) in enumerate(titles.items()):
         source, test = scores[method]["source"], scores[method]["test"]
         tasks = test["tasks"]
-        key = f'<span class="key" style="background:{method_colour(place)}"></span>'
-        row = [
-            f'<th scope="row" class="method">{key}{escape(title)}</th>',
-            td(_mean_error(source, digits, known=config["eval_episodes"] > 1)),
-            td(_mean_error(test, digits, known=len(tasks) > 1)),
-            td("" if method == first else _paired(tasks, scores[first]["test"]["tasks"], digits)),
-            td(f"{report['total_env_steps'][method]:,}"),
-            td(f"{report['num_params'][method]:,}"),
-            td(_sizes(report["method_labels"][method])),
+        cells = [
+            title,
+            _mean_error(source, digits, several),
+            _mean_error(test, digits, len(tasks) > 1),
+            "" if method == first else _paired(tasks, scores[first]["test"]["tasks"], digits),
+            f"{report['total_env_steps'][method]:,}",
+            f"{report['num_params'][method]:,}",
+            _sizes(report["method_labels"][method]),
         ]
         if indices is not None:
-            row.append(td(number(indices[method], 2)))
-        rows.append(row)
-    table = html_table(
-        head, rows, _score_caption(report), numbers=set(range(1, len(head))), wide=True
-    )
-    return f'<section id="scores">\n<h2>Scores</h2>\n{table}\n</section>'
+            cells.append(number(indices[method], 2))
+        methods.append({"colour": method_colour(place), "cells": cells})
+    return {"head": head, "methods": methods, "caption": _score_caption(report)}
 
 
-def _score_caption(report: dict[str, Any]) -> str:
-    config = report["config"]
+def _score_caption(report: Report) -> str:
     held_out = len(next(iter(report["scores"].values()))["test"]["tasks"])
+    episodes, test_episodes, trials = (
+        setting(report, name) for name in ("eval_episodes", "test_episodes", "selection_episodes")
+    )
     return (
         f"Mean {metric_noun(report)}. Source: {plural(report['num_tasks'], 'fixed task')}, "
-        f"{plural(config['eval_episodes'], 'episode')} each; the standard error comes from "
-        f"episodes alone. Held-out: {plural(held_out, 'task')} drawn alike, "
-        f"{plural(config['test_episodes'], 'episode')} each; the standard error comes from the "
-        "tasks. A held-out task takes the policy that did best in "
-        f"{plural(config['selection_episodes'], 'trial episode')}, on top of the steps shown. "
-        "Differences are paired by task. One training seed: no figure here shows the spread "
-        "over seeds." + (_INDEX_CAPTION if "method_adjusted_rand_index" in report else "")
+        f"{plural(episodes, 'episode')} each; the standard error comes from episodes alone. "
+        f"Held-out: {plural(held_out, 'task')} drawn alike, {plural(test_episodes, 'episode')} "
+        "each; the standard error comes from the tasks. A held-out task takes the policy that did "
+        f"best in {plural(trials, 'trial episode')}, on top of the steps shown. Differences are "
+        "paired by task. One training seed: no figure here shows the spread over seeds."
+        + (_INDEX_CAPTION if "method_adjusted_rand_index" in report else "")
     )
 
 
-def task_section(report: dict[str, Any], figures: Figures) -> str:
+def _tasks(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
     """Scores of every source task and of the held-out tasks."""
     scores, titles = report["scores"], report["methods"]
     noun = metric_noun(report)
@@ -109,56 +96,38 @@ def task_section(report: dict[str, Any], figures: Figures) -> str:
             f" Left: {noun}. Right: {noun} divided by the largest magnitude that any method has "
             "in the same task, so that tasks of all scales weigh the same (no unit)."
         )
-    return "\n".join(
-        [
-            '<section id="tasks">\n<h2>Scores by task</h2>',
-            figures.add(
-                task_score_figure(
-                    scores, titles, report["task_names"], report["labels"], noun=noun
-                ),
-                "Score of every source task",
-                source,
-                "Dots with error bars: score of every source task under every method. "
-                "The numbers are in the table below.",
-            ),
-            _task_table(report),
-            figures.add(
-                held_out_figure(scores, titles, noun=noun),
-                "Scores of the held-out tasks",
-                held_out,
-                "Distribution of the held-out tasks' scores for every method.",
-            ),
-            "</section>",
-        ]
-    )
+    names, labels = report["task_names"], report["labels"]
+    return {
+        "source": figures.add(
+            task_score_figure(scores, titles, names, labels, noun=noun),
+            "Score of every source task",
+            source,
+            "Dots with error bars: score of every source task under every method. "
+            "The numbers are in the table below.",
+        ),
+        "held_out": figures.add(
+            held_out_figure(scores, titles, noun=noun),
+            "Scores of the held-out tasks",
+            held_out,
+            "Distribution of the held-out tasks' scores for every method.",
+        ),
+        "head": ["Task", "Group", *titles.values()],
+        "rows": _task_rows(report),
+        "caption": f"Mean {noun} ± standard error.",
+    }
 
 
-def _task_table(report: dict[str, Any]) -> str:
-    scores, titles = report["scores"], report["methods"]
-    known, digits = report["config"]["eval_episodes"] > 1, metric_digits(report)
-    order = np.argsort(report["labels"], kind="stable").tolist()
-    numbered = numbered_names(report["task_names"])
-    rows = [
-        [th(numbered[task]), td(report["labels"][task] + 1)]
-        + [
-            td(
-                _mean_error(
-                    scores[method]["source"]["tasks"][report["task_names"][task]], digits, known
-                )
-            )
-            for method in titles
+def _task_rows(report: Report) -> list[list[Any]]:
+    several, digits = setting(report, "eval_episodes") > 1, metric_digits(report)
+    names, numbered = report["task_names"], numbered_names(report["task_names"])
+    rows = []
+    for task in np.argsort(report["labels"], kind="stable").tolist():
+        cells = [
+            report["scores"][method]["source"]["tasks"][names[task]] for method in report["methods"]
         ]
-        for task in order
-    ]
-    head = ["Task", "Group", *titles.values()]
-    table = html_table(
-        head,
-        rows,
-        f"Mean {metric_noun(report)} ± standard error.",
-        set(range(1, len(head))),
-        True,
-    )
-    return f"<details>\n<summary>Scores per task, as numbers</summary>\n{table}\n</details>"
+        shown = [_mean_error(cell, digits, several) for cell in cells]
+        rows.append([numbered[task], report["labels"][task] + 1, *shown])
+    return rows
 
 
 def _mean_error(score: Mapping[str, Any], digits: int, known: bool = True) -> str:
@@ -186,3 +155,11 @@ def _sizes(labels: Sequence[int]) -> str:
     if sizes[0] == sizes[-1]:
         return f"{len(sizes)} ({sizes[0]} each)"
     return f"{len(sizes)} ({sizes[-1]} to {sizes[0]} each)"
+
+
+def _compared(report: Report) -> bool:
+    return bool(report["scores"])
+
+
+SCORES = Section("Scores", _scores, "scores.html.jinja", _compared)
+TASKS = Section("Scores by task", _tasks, "tasks.html.jinja", _compared)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pgx_jax.experiments.report.markup import Figures
+from pgx_jax.experiments.report.sections import Figures, Report, Section
 from pgx_jax.experiments.report.style import WIDTH, new_figure
 
 # Pixels across a whole strip, to which frames are thinned, and the shape that it should have.
@@ -13,23 +13,28 @@ _PIXELS = 1600
 _ASPECT = 3.0
 
 
-def strip_section(strips: Sequence[Any], figures: Figures) -> str:
+def _strips(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
     """One figure a group; each strip has ``group``, ``task`` and ``frames``."""
-    if not strips:
-        return ""
-    parts = ['<section id="strips">\n<h2>The trained policies at work</h2>']
-    for strip in strips:
-        count = len(strip.frames)
-        parts.append(
+    return {
+        "figures": [
             figures.add(
                 strip_figure(strip.frames),
                 f"Group {strip.group + 1} in task {strip.task}",
-                f"{count} frames of one episode in reading order, evenly spaced from first step "
-                "to last. The most probable action at every step.",
-                f"{count} frames of an episode in task {strip.task}.",
+                f"{len(strip.frames)} frames of one episode in reading order, evenly spaced from "
+                "first step to last. The most probable action at every step.",
+                f"{len(strip.frames)} frames of an episode in task {strip.task}.",
             )
-        )
-    return "\n".join([*parts, "</section>"])
+            for strip in report["strips"]
+        ]
+    }
+
+
+STRIPS = Section(
+    "The trained policies at work",
+    _strips,
+    "figures.html.jinja",
+    lambda report: bool(report["strips"]),
+)
 
 
 def strip_figure(frames: np.ndarray) -> Any:

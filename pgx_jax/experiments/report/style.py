@@ -68,8 +68,12 @@ def method_colour(position: int) -> str:
 
 
 def method_marker(position: int) -> str:
-    """Marker of the method at that place in the report."""
-    return METHOD_MARKERS[position % len(METHOD_MARKERS)]
+    """Marker of the method at that place in the report.
+
+    Where the colours start again the markers are shifted, so that 64 methods look different.
+    """
+    shift = position // len(METHOD_COLOURS)
+    return METHOD_MARKERS[(position + shift) % len(METHOD_MARKERS)]
 
 
 def _style_context() -> Any:
