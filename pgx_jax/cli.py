@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pgx_jax.experiments.settings import RunConfig
+
 # The batched factorisations are small; a second pool of BLAS threads only gets in JAX's way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Environments draw into memory; no window is opened.
@@ -23,59 +25,11 @@ class Run:
     Options that are not given come from the preset.
     """
 
-    environment: str
-    """Task family; `pgx-jax list` names them."""
-    preset: str = "default"
-    """smoke (under 4 minutes), default (up to an hour), or paper (2048 transitions a task)."""
-    seed: int = 0
-    """Of training, projection, subsets and evaluation; equal seeds give equal results."""
+    config: RunConfig
     out: Path | None = None
     """Output folder; runs/ENVIRONMENT-PRESET-seedSEED where not given."""
-    num_groups: int | None = None
-    """Number of groups k; chosen on held-out subsets where not given."""
-    max_groups: int | None = None
-    """Largest k that the automatic choice considers."""
-    backend: str | None = None
-    """What runs the environments, where there is a choice; `pgx-jax list` names them."""
-    ranges: tuple[str, ...] = field(default=(), metadata={"option": "range"})
-    """NAME=LOW:HIGH[:log|:int], NAME=A,B,C or NAME=VALUE: what varies between the tasks of
-    gymnax:NAME (its parameters) or gymnasium:ID (its keyword arguments); once per parameter."""
-    task_file: str | None = None
-    """Python file that defines `ranges`, or a function `tasks(seed, num_tasks)`, instead."""
-    warm_start: str | None = None
-    """none, or experts: clone Meta-World's scripted experts before meta-training."""
     render: bool = False
     """Put frames of the trained policies into the report, where the environment can draw."""
-    num_tasks: int | None = None
-    """Source tasks n."""
-    num_test_tasks: int | None = None
-    """Held-out tasks."""
-    task_seed: int | None = None
-    """Of the tasks; 0 gives the published ones."""
-    num_steps: int | None = None
-    """Transitions T per task that the features are made from."""
-    dim: int | None = None
-    """Projection dimension d."""
-    projection: str | None = None
-    """gaussian, tensor_sketch (many times faster for linear layers) or rademacher."""
-    num_subsets: int | None = None
-    """Task subsets m that are fitted; from a design where --num-tasks is above 20."""
-    subset_size: int | None = None
-    """Tasks in a subset."""
-    l2: float | None = None
-    """Ridge penalty of the fits, for features of unit mean square norm."""
-    score: str | None = None
-    """Policy evaluation: rollout, surrogate, linearised or off_policy."""
-    rho: float | None = None
-    """Relative parameter distance of the adapted policies."""
-    score_episodes: int | None = None
-    """Episodes per subset and member task."""
-    affinity: str | None = None
-    """How scores become an affinity: additive, completed (by low rank), pair or subset."""
-    meta_steps: int | None = None
-    """Environment steps of meta-training."""
-    group_steps: int | None = None
-    """Environment steps of group training, all groups together."""
     grouping_only: bool = False
     """Stop at the groups; train and compare nothing."""
 
@@ -121,7 +75,7 @@ def _preset_values(command: Any) -> Any:
     try:
         from pgx_jax.experiments.config import make_config
 
-        return make_config(options.pop("environment"), options.pop("preset"), **options)
+        return make_config(**options)
     except (ValueError, ImportError):
         return None
 
@@ -131,7 +85,7 @@ def _run(command: Run) -> int:
     from pgx_jax.envs.families import find_family
 
     try:
-        entry, _ = find_family(command.environment)
+        entry, _ = find_family(command.config.tasks.environment)
     except ValueError as error:
         return _fail(str(error))
     try:
@@ -150,13 +104,12 @@ def _run(command: Run) -> int:
     from pgx_jax.experiments.store import ArtifactError
 
     options = given_options(command)
-    environment, preset = options.pop("environment"), options.pop("preset")
     out = options.pop("out", None)
     grouping_only, render = options.pop("grouping_only"), options.pop("render")
     try:
-        config = make_config(environment, preset, **options)
-        name = environment.replace(":", "-").replace("/", "-")
-        out = out or Path("runs") / f"{name}-{preset}-seed{config.seed}"
+        config = make_config(**options)
+        name = config.tasks.environment.replace(":", "-").replace("/", "-")
+        out = out or Path("runs") / f"{name}-{config.preset}-seed{config.seed}"
         run_experiment(config, out, progress=Progress(), grouping_only=grouping_only, render=render)
     except (ValueError, ImportError, ArtifactError, HostEnvironmentError) as error:
         return _fail(str(error))

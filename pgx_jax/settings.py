@@ -13,7 +13,7 @@ from typing import Any
 class ProjectionSettings:
     """What projects the gradients."""
 
-    projection: Any = "gaussian"
+    projection: str | Any = "gaussian"
     """gaussian, tensor_sketch (many times faster for linear layers) or rademacher."""
     dim: int = 400
     """Projection dimension d."""
@@ -41,7 +41,7 @@ class FitSettings:
 class ScoreSettings:
     """How adapted policies are judged."""
 
-    score: Any = "rollout"
+    score: str | Any = "rollout"
     """Policy evaluation: rollout, surrogate, linearised or off_policy."""
     rho: float | None = 0.1
     """Relative parameter distance of the adapted policies, for rollout and off_policy."""
@@ -51,7 +51,7 @@ class ScoreSettings:
 class AffinitySettings:
     """How scores become an affinity."""
 
-    affinity: Any = None
+    affinity: str | Any = None
     """How scores become an affinity: additive (up to 20 tasks where not given), completed (by low
     rank; beyond), pair or subset."""
 

@@ -22,7 +22,7 @@ import numpy as np
 
 
 class PolicyFunction(NamedTuple):
-    """A differentiable policy at its parameters; assembled inside ``jit``, never passed through.
+    """A policy: its log-probability and its parameters; assembled inside ``jit``, not passed in.
 
     Attributes:
         log_prob: ``log_prob(params, observation, action)`` -> real scalar, for one transition.
@@ -49,18 +49,6 @@ class Transitions(NamedTuple):
     action: Any
     advantage: Any
     mask: Any = None
-
-
-class PolicyFunction(NamedTuple):
-    """A policy: its log-probability and its parameters.
-
-    Attributes:
-        log_prob: ``log_prob(params, observation, action)`` -> real scalar, for one transition.
-        params: θ*, a pytree.
-    """
-
-    log_prob: Callable[..., Any]
-    params: Any
 
 
 class SubsetFits(NamedTuple):

@@ -11,13 +11,12 @@ from pgx_jax.estimation.designs import usual_design
 from pgx_jax.estimation.projections import PROJECTIONS
 from pgx_jax.estimation.scores import SCORES
 from pgx_jax.experiments.diagnostics import DIAGNOSTICS
+from pgx_jax.experiments.leaves import leaf_values, leaves
 from pgx_jax.experiments.methods import METHODS
 from pgx_jax.experiments.settings import (
     RunConfig,
     TaskSettings,
     TrainingSettings,
-    flat_settings,
-    setting_names,
 )
 from pgx_jax.networks import NETWORKS, Network
 from pgx_jax.pipeline import check_automatic
@@ -61,9 +60,9 @@ def make_config(environment: str, preset: str = "default", **overrides: Any) -> 
     if preset not in presets:
         raise ValueError(unknown_name("preset", preset, presets))
     given = {name: value for name, value in overrides.items() if value is not None}
-    unknown = sorted(set(given) - {*setting_names(RunConfig), "ppo"})
+    unknown = sorted(set(given) - {*leaves(RunConfig), "ppo"})
     if unknown:
-        raise ValueError(unknown_name("setting", unknown[0], setting_names(RunConfig)))
+        raise ValueError(unknown_name("setting", unknown[0], leaves(RunConfig)))
     chosen = dict(presets[preset])
     num_tasks = given.get("num_tasks", 0)
     if num_tasks > MOST_LIKE_PRESETS and num_tasks != chosen.get("num_tasks"):
@@ -97,7 +96,7 @@ def check_config(config: RunConfig) -> None:
         raise ValueError(unknown_name("warm_start", warm_start, WARM_STARTS))
     if isinstance(tasks.identity, str) and tasks.identity not in IDENTITIES:
         raise ValueError(unknown_name("identity", tasks.identity, IDENTITIES))
-    values = flat_settings(config)
+    values = leaf_values(config)
     for name in _COUNTS:
         if values[name] is not None and values[name] < 1:
             raise ValueError(f"{name} is {values[name]}; it must be at least 1")
@@ -170,7 +169,7 @@ def network_of(training: TrainingSettings) -> Network:
 
 def config_values(config: RunConfig) -> dict[str, Any]:
     """All settings by name as plain JSON values, for reports."""
-    values = flat_settings(config)
+    values = leaf_values(config)
     algorithm = ALGORITHMS.find(values["algorithm"])
     name = ALGORITHMS.name_of(algorithm)
     values["algorithm"], values[name] = name, dataclasses.asdict(algorithm)

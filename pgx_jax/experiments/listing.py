@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pgx_jax.envs.families import FAMILIES, GENERIC, FamilyEntry, find_family, presets_of
-from pgx_jax.experiments.settings import flat_settings
+from pgx_jax.experiments.leaves import leaf_values
 from pgx_jax.registry import unknown_name
 
 _PRESETS = {
@@ -135,7 +135,7 @@ def _preset_table(name: str) -> Table:
     """Settings by preset; they are options of the same name."""
     from pgx_jax.experiments.config import make_config
 
-    presets = {preset: flat_settings(make_config(name, preset)) for preset in presets_of(name)}
+    presets = {preset: leaf_values(make_config(name, preset)) for preset in presets_of(name)}
     rows = []
     for setting in _SETTINGS:
         values = [config[setting] for config in presets.values()]

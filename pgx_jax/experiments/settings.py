@@ -1,16 +1,21 @@
 """What a run is: one frozen record of small frozen records.
 
 Names of settings are unique over all records, so that the command line, the presets and
-``report.json`` can name them without saying where they are (``flat``, ``replace``). Like
+``report.json`` can name them without saying where they are (``leaves.py``). Like
 ``pgx_jax.settings`` this file needs no JAX.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pgx_jax.experiments.leaves import replace_leaves
 from pgx_jax.settings import EstimationSettings, GroupingSettings
+
+PAPER_METHODS = (
+    *("policygradex", "single_policy", "parameter_matched_policy", "random_grouping"),
+    "gradient_similarity_grouping",
+)
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,12 @@ class TaskSettings:
     """Of the tasks; 0 gives the published ones."""
     backend: str | None = None
     """What runs the environments, where there is a choice; `pgx-jax list` names them."""
-    ranges: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = field(default=(), metadata={"option": "range"})
     """NAME=LOW:HIGH[:log|:int], NAME=A,B,C or NAME=VALUE: what varies between the tasks of
     gymnax:NAME (its parameters) or gymnasium:ID (its keyword arguments); once per parameter."""
     task_file: str | None = None
     """Python file that defines `ranges`, or a function `tasks(seed, num_tasks)`, instead."""
-    identity: Any = None
+    identity: str | Any = None
     """What a policy is told of its task: hidden, or one_hot; the family's own where not given."""
 
 
@@ -50,11 +55,11 @@ class StartSettings:
 class TrainingSettings:
     """How policies are trained."""
 
-    network: Any = "mlp"
+    network: str | Any = "mlp"
     """Network of policy and critic, a registered name."""
     hidden_sizes: tuple[int, ...] = (64, 64, 64)
     """Widths of the network's hidden layers, where it has some."""
-    algorithm: Any = "ppo"
+    algorithm: str | Any = "ppo"
     """Training algorithm, a registered name."""
     meta_steps: int = 256_000
     """Environment steps of meta-training."""
@@ -93,17 +98,11 @@ class EvaluationSettings:
 class ComparisonSettings:
     """What groups are compared with."""
 
-    methods: tuple[Any, ...] = (
-        "policygradex",
-        "single_policy",
-        "parameter_matched_policy",
-        "random_grouping",
-        "gradient_similarity_grouping",
-    )
+    methods: tuple[str, ...] = field(default=PAPER_METHODS, metadata={"option": "method"})
     """Compared method, a registered name; once per method, all of the paper's where not given."""
     group_steps: int = 1_000_000
     """Environment steps of group training, all groups together."""
-    diagnostics: tuple[Any, ...] = ()
+    diagnostics: tuple[str, ...] = field(default=(), metadata={"option": "diagnostic"})
     """Diagnostic for the report, a registered name; once per diagnostic."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
 
@@ -118,8 +117,6 @@ class RunConfig:
         sampling: what the estimate takes from the environment.
         estimation: from transitions to groups.
         comparison: what groups are compared with.
-        preset: name of the preset that the rest started from.
-        seed: of training, transitions, projection, subsets and evaluation.
     """
 
     tasks: TaskSettings
@@ -130,63 +127,14 @@ class RunConfig:
     )
     comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
     preset: str = "default"
+    """smoke (under 4 minutes), default (up to an hour), or paper (2048 transitions a task)."""
     seed: int = 0
+    """Of training, projection, subsets and evaluation; equal seeds give equal results."""
 
     def replace(self, **values: Any) -> "RunConfig":
-        """The configuration with some settings replaced, wherever they are.
-
-        Args:
-            **values: settings by name.
-
-        Returns:
-            A new configuration, not checked.
+        """The configuration with some settings replaced, wherever they are; not checked.
 
         Raises:
-            ValueError: an unknown name.
+            ValueError: an unknown name (the nearest one is suggested).
         """
-        unknown = sorted(set(values) - set(setting_names(type(self))))
-        if unknown:
-            raise ValueError(f"unknown settings {', '.join(unknown)}")
-        return _replaced(self, values)
-
-
-def records_of(kind: type) -> dict[str, type]:
-    """The fields of a record that are records themselves, with their types."""
-    return {
-        one.name: one.type
-        for one in dataclasses.fields(kind)
-        if isinstance(one.type, type) and dataclasses.is_dataclass(one.type)
-    }
-
-
-def setting_names(kind: type) -> Iterator[str]:
-    """Names of all settings in a record and the records within it."""
-    inner = records_of(kind)
-    for one in dataclasses.fields(kind):
-        if one.name in inner:
-            yield from setting_names(inner[one.name])
-        else:
-            yield one.name
-
-
-def flat_settings(record: Any) -> dict[str, Any]:
-    """All settings by name, from a record and the records within it; choices stay objects."""
-    inner = records_of(type(record))
-    values: dict[str, Any] = {}
-    for one in dataclasses.fields(record):
-        value = getattr(record, one.name)
-        values |= flat_settings(value) if one.name in inner else {one.name: value}
-    return values
-
-
-def _replaced(record: Any, values: Mapping[str, Any]) -> Any:
-    inner = records_of(type(record))
-    return dataclasses.replace(
-        record,
-        **{
-            one.name: _replaced(getattr(record, one.name), values)
-            if one.name in inner
-            else values.get(one.name, getattr(record, one.name))
-            for one in dataclasses.fields(record)
-        },
-    )
+        return replace_leaves(self, values)

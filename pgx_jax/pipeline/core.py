@@ -9,11 +9,11 @@ import numpy as np
 from jax import Array
 
 from pgx_jax.estimation import validation
-from pgx_jax.estimation.affinity import AFFINITY_RULES, AffinityRule, usual_affinity_rule
-from pgx_jax.estimation.designs import usual_design
-from pgx_jax.estimation.gradients import standardise_advantage
-from pgx_jax.estimation.projections import PROJECTIONS, Projection
-from pgx_jax.estimation.scores import SCORES, Rollouts, Score, ScoreOptions
+from pgx_jax.estimation.affinity.rules import AFFINITY_RULES, AffinityRule, usual_affinity_rule
+from pgx_jax.estimation.designs.usual import usual_design
+from pgx_jax.estimation.gradients.advantage import standardise_advantage
+from pgx_jax.estimation.projections.base import PROJECTIONS, Projection
+from pgx_jax.estimation.scores.base import Rollouts, Score, ScoreOptions, make_score
 from pgx_jax.pipeline.stages import Outcome, RunStage, run_now, stage_key
 from pgx_jax.pipeline.steps import (
     Execution,
@@ -168,7 +168,7 @@ def _choices(settings: EstimationSettings, num_tasks: int, rollouts: Rollouts | 
     elif grouping.num_groups is not None:
         grouping = GroupingSettings(grouping.num_groups)
     return _Choices(
-        SCORES.find(judge.score)(ScoreOptions(rho=judge.rho, rollouts=rollouts)),
+        make_score(judge.score, ScoreOptions(rho=judge.rho, rollouts=rollouts)),
         AFFINITY_RULES.find(settings.affinity.affinity or usual_affinity_rule(num_tasks)),
         grouping,
     )

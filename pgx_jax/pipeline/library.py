@@ -9,11 +9,12 @@ from jax import Array
 from jax.sharding import Mesh
 
 from pgx_jax.estimation import validation
-from pgx_jax.estimation.affinity import AFFINITY_RULES
-from pgx_jax.estimation.designs import usual_design
+from pgx_jax.estimation.affinity.rules import AFFINITY_RULES
+from pgx_jax.estimation.designs.usual import usual_design
 from pgx_jax.estimation.devices import check_mesh
-from pgx_jax.estimation.projections import PROJECTIONS
-from pgx_jax.estimation.scores import SCORES, TracedRollouts
+from pgx_jax.estimation.projections.base import PROJECTIONS
+from pgx_jax.estimation.scores.base import SCORES
+from pgx_jax.estimation.scores.rollout import TracedRollouts
 from pgx_jax.pipeline.core import Estimate, estimate, standardised_transitions
 from pgx_jax.pipeline.steps import Execution
 from pgx_jax.registry import Registry

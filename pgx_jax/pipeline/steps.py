@@ -11,10 +11,12 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from pgx_jax.estimation.fits import solve_subset_fits
-from pgx_jax.estimation.gradients import split_transitions
-from pgx_jax.estimation.projections import Projection, normalise_features, project_gradients
-from pgx_jax.estimation.scores import Score, ScoreInputs
+from pgx_jax.estimation.fits.logistic import solve_subset_fits
+from pgx_jax.estimation.fits.objective import FitLimits
+from pgx_jax.estimation.gradients.halves import split_transitions
+from pgx_jax.estimation.projections.base import Projection
+from pgx_jax.estimation.projections.features import normalise_features, project_gradients
+from pgx_jax.estimation.scores.base import Score, ScoreInputs
 from pgx_jax.grouping import cluster_tasks
 from pgx_jax.pipeline.stages import Outcome
 from pgx_jax.settings import FitSettings, GroupingSettings
@@ -110,9 +112,9 @@ def fit(
     fits = solve_subset_fits(
         features.features,
         transitions.advantage,
-        subsets,
         mask,
-        l2=given.settings.l2,
+        subsets,
+        FitLimits(given.settings.l2),
         mesh=execution.mesh,
     )
     facts = {

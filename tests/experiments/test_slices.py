@@ -14,9 +14,10 @@ from pgx_jax.experiments import settings as run_settings
 from pgx_jax.experiments.compare import compare_methods
 from pgx_jax.experiments.estimate import estimate_groups
 from pgx_jax.experiments.fingerprint import digest, fingerprint
+from pgx_jax.experiments.leaves import leaf_values, leaves
 from pgx_jax.experiments.progress import Progress
 from pgx_jax.experiments.run import family_of
-from pgx_jax.experiments.settings import RunConfig, flat_settings, setting_names
+from pgx_jax.experiments.settings import RunConfig
 from pgx_jax.experiments.stages import StageRunner
 from pgx_jax.experiments.store import check_output_folder
 from pgx_jax.networks import MLP
@@ -111,10 +112,10 @@ def changed(value: Any) -> Any:
     return (*value, 3) if isinstance(value, tuple) else value + 1
 
 
-@pytest.mark.parametrize("name", sorted(setting_names(RunConfig)))
+@pytest.mark.parametrize("name", sorted(leaves(RunConfig)))
 def test_every_setting_changes_the_hash_of_a_slice_that_holds_it(name):
     config = tiny_config()
-    other = config.replace(**{name: changed(flat_settings(config)[name])})
+    other = config.replace(**{name: changed(leaf_values(config)[name])})
     assert digest(config) != digest(other)
 
 

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pgx_jax.experiments.start import prepare_start
 
 from pgx_jax.envs.families import make_family
 from pgx_jax.experiments.config import make_config
 from pgx_jax.experiments.progress import Progress
 from pgx_jax.experiments.stages import StageRunner
-from pgx_jax.experiments.start import prepare_start
 from pgx_jax.experiments.store import check_output_folder
 from pgx_jax.experiments.training import make_ppo
 from pgx_jax.networks import MLP, GaussianPolicy

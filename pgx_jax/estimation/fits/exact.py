@@ -23,7 +23,7 @@ from jax import Array, lax
 
 from pgx_jax.estimation import validation
 from pgx_jax.estimation.fits import lbfgs
-from pgx_jax.estimation.fits.objective import FitSettings, subset_capacity, subsets_of_tasks
+from pgx_jax.estimation.fits.objective import FitLimits, subset_capacity, subsets_of_tasks
 from pgx_jax.types import SubsetFits
 
 
@@ -69,7 +69,7 @@ def fit_subsets_exact(
     validation.check_subsets(subsets, gram.shape[0])
     validation.check_positive(l2=l2, tol=tol, max_steps=max_steps, history=history)
     mask = jnp.ones(advantage.shape, bool) if mask is None else mask
-    settings = FitSettings(l2, tol, max_steps, 0).as_arrays()
+    settings = FitLimits(l2, tol, max_steps, 0).as_arrays()
     capacity = subset_capacity(subsets)
     return _fit_exact(gram, advantage, mask, subsets, settings, capacity=capacity, history=history)
 
@@ -80,7 +80,7 @@ def _fit_exact(
     advantage: Array,
     mask: Array,
     subsets: Array,
-    settings: FitSettings,
+    settings: FitLimits,
     *,
     capacity: int,
     history: int,
@@ -166,7 +166,7 @@ def solve_in_span(
     advantage: Array,
     mask: Array,
     subsets: Array,
-    settings: FitSettings,
+    settings: FitLimits,
     history: int,
 ) -> SubsetFits:
     """All subset fits by L-BFGS on coefficients of the gradients.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from pgx_jax.estimation.fits.lbfgs import Solution
-from pgx_jax.estimation.fits.objective import Data, FitSettings, SubsetProblem, matmul
+from pgx_jax.estimation.fits.objective import Data, FitLimits, SubsetProblem, matmul
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class JaxoptLBFGS:
         """Nothing is shared."""
 
     def solve(
-        self, problem: SubsetProblem, initial: Array, shared: None, settings: FitSettings
+        self, problem: SubsetProblem, initial: Array, shared: None, settings: FitLimits
     ) -> Solution:
         """As ``Solver``; raises ImportError where jaxopt is missing."""
         try:

@@ -26,7 +26,7 @@ from pgx_jax.estimation.devices import check_mesh, num_devices, replicate, split
 from pgx_jax.estimation.fits.lbfgs import Solution
 from pgx_jax.estimation.fits.objective import (
     Data,
-    FitSettings,
+    FitLimits,
     make_problem,
     scale_data,
     subset_capacity,
@@ -97,7 +97,7 @@ def fit_subsets(
         )
     check_mesh(mesh)
     mask = jnp.ones(advantage.shape, bool) if mask is None else mask
-    settings = FitSettings(l2, tol, max_steps, max_newton_steps)
+    settings = FitLimits(l2, tol, max_steps, max_newton_steps)
     return solve_subset_fits(
         features, advantage, mask, subsets, settings, solver=chosen, initial=start, mesh=mesh
     )
@@ -108,7 +108,7 @@ def solve_subset_fits(
     advantage: Array,
     mask: Array,
     subsets: Array,
-    settings: FitSettings,
+    settings: FitLimits,
     *,
     solver: Solver = _USUAL_SOLVER,
     initial: Array | None = None,
@@ -145,7 +145,7 @@ class _Arrays(NamedTuple):
 
 @partial(jax.jit, static_argnames=("solver", "capacity", "mesh"))
 def _solve(
-    arrays: _Arrays, settings: FitSettings, *, solver: Solver, capacity: int, mesh: Mesh | None
+    arrays: _Arrays, settings: FitLimits, *, solver: Solver, capacity: int, mesh: Mesh | None
 ) -> SubsetFits:
     data, scale = scale_data(arrays.features, arrays.advantage, arrays.mask, settings.l2)
     data, scale, subsets = replicate((data, scale, arrays.subsets), mesh)
@@ -154,7 +154,7 @@ def _solve(
         initial = jnp.zeros((subsets.shape[0], scale.shape[0]), jnp.float32)
 
     def solve_rows(
-        rows: tuple[Array, Array], data: Data, shared: Any, settings: FitSettings
+        rows: tuple[Array, Array], data: Data, shared: Any, settings: FitLimits
     ) -> Solution:
         subsets, theta = rows
         return solver.solve(make_problem(data, subsets, capacity), theta, shared, settings)

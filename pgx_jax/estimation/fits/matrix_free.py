@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from pgx_jax.estimation import validation
 from pgx_jax.estimation.fits.exact import solve_in_span
-from pgx_jax.estimation.fits.objective import FitSettings
+from pgx_jax.estimation.fits.objective import FitLimits
 from pgx_jax.estimation.gradients.span import GradientSpan
 from pgx_jax.types import SubsetFits
 
@@ -55,13 +55,13 @@ def fit_subsets_matrix_free(
     size = num_tasks
     if validation.is_concrete(subsets):
         size = int(np.asarray(subsets).sum(axis=1).max())
-    settings = FitSettings(l2, tol, max_steps, 0).as_arrays()
+    settings = FitLimits(l2, tol, max_steps, 0).as_arrays()
     return _fit_matrix_free(span, subsets, settings, size=size, history=history)
 
 
 @partial(jax.jit, static_argnames=("size", "history"))
 def _fit_matrix_free(
-    span: GradientSpan, subsets: Array, settings: FitSettings, *, size: int, history: int
+    span: GradientSpan, subsets: Array, settings: FitLimits, *, size: int, history: int
 ) -> SubsetFits:
     # Smaller subsets are filled up with tasks that are not members and have no coefficients.
     held, members = lax.top_k(subsets.astype(jnp.int8), size)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from pgx_jax.estimation.fits.lbfgs import Scalar, Solution
-from pgx_jax.estimation.fits.objective import FitSettings, SubsetProblem, inverse_root, matmul
+from pgx_jax.estimation.fits.objective import FitLimits, SubsetProblem, inverse_root, matmul
 
 
 class _Iterate(NamedTuple):
@@ -24,7 +24,7 @@ class _Iterate(NamedTuple):
     num_steps: Array
 
 
-def newton_steps(problem: SubsetProblem, solution: Solution, settings: FitSettings) -> Solution:
+def newton_steps(problem: SubsetProblem, solution: Solution, settings: FitLimits) -> Solution:
     """Newton's method on every subset that has not converged.
 
     Args:

@@ -15,7 +15,7 @@ from pgx_jax.estimation.fits.lbfgs import Scalar
 matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
-class FitSettings(NamedTuple):
+class FitLimits(NamedTuple):
     """The numbers of a fit; plain ones or scalars under ``jit``.
 
     Attributes:
@@ -30,10 +30,10 @@ class FitSettings(NamedTuple):
     max_steps: Scalar = 100
     max_newton_steps: Scalar = 50
 
-    def as_arrays(self) -> "FitSettings":
+    def as_arrays(self) -> "FitLimits":
         """One type for each number, so that l2=1 after l2=1.0 does not recompile."""
         reals = [jnp.asarray(value, jnp.float32) for value in self[:2]]
-        return FitSettings(*reals, *(jnp.asarray(value, jnp.int32) for value in self[2:]))
+        return FitLimits(*reals, *(jnp.asarray(value, jnp.int32) for value in self[2:]))
 
 
 class Data(NamedTuple):

@@ -21,7 +21,7 @@ from pgx_jax.estimation.fits.jaxopt_lbfgs import JaxoptLBFGS
 from pgx_jax.estimation.fits.newton import newton_steps
 from pgx_jax.estimation.fits.objective import (
     Data,
-    FitSettings,
+    FitLimits,
     SubsetProblem,
     inverse_root,
     matmul,
@@ -38,7 +38,7 @@ class Solver(Protocol):
         ...
 
     def solve(
-        self, problem: SubsetProblem, initial: Array, shared: Any, settings: FitSettings
+        self, problem: SubsetProblem, initial: Array, shared: Any, settings: FitLimits
     ) -> lbfgs.Solution:
         """Minimises from ``initial`` float[m, d], in scaled coordinates; never a NaN."""
         ...
@@ -78,7 +78,7 @@ class FixedHessianLBFGS:
         return inverse_root(mean_majoriser(data, subsets)[None])[0]
 
     def solve(
-        self, problem: SubsetProblem, initial: Array, shared: Array, settings: FitSettings
+        self, problem: SubsetProblem, initial: Array, shared: Array, settings: FitLimits
     ) -> lbfgs.Solution:
         """As ``Solver``; what Newton finished is certified by half its squared decrement."""
         solution = lbfgs.minimise(

@@ -6,13 +6,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from pgx_jax.experiments.leaves import leaf_values
 from pgx_jax.experiments.report.costs import COSTS, step_titles
 from pgx_jax.experiments.report.curves import CURVES
 from pgx_jax.experiments.report.grouping import AFFINITY, CERTIFICATE, GROUPS, SELECTION
 from pgx_jax.experiments.report.scores import SCORES, TASKS
 from pgx_jax.experiments.report.sections import Figures, Report, Section
 from pgx_jax.experiments.report.strips import STRIPS
-from pgx_jax.experiments.report.text import flat_settings, number, plain, plural
+from pgx_jax.experiments.report.text import number, plain, plural
 from pgx_jax.registry import Registry
 
 
@@ -55,7 +56,7 @@ _SETTINGS = Section(
     "Settings",
     lambda report, rows, figures: {
         "tables": {
-            "Configuration": list(flat_settings(report["config"])),
+            "Configuration": list(leaf_values(report["config"])),
             "Versions": list(report["versions"].items()),
         }
     },
