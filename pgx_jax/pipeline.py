@@ -16,11 +16,13 @@ from pgx_jax.estimation import (
     fit_subsets,
     gradient_features,
     normalise_features,
-    plan_subsets,
     score_subsets,
     standardise_advantage,
+    usual_affinity_rule,
+    usual_design,
     validation,
 )
+from pgx_jax.estimation.designs.usual import AFFINITIES
 from pgx_jax.estimation.projections.features import PROJECTIONS, Projection, ProjectionName
 from pgx_jax.estimation.scores.scores import KINDS, Kind
 from pgx_jax.grouping import cluster_tasks
@@ -101,7 +103,7 @@ def group_tasks(
             about √n beyond.
         affinity: how scores become an affinity: "additive" effects (the default up to 20 tasks),
             "completed" by low rank (the default beyond; see ``completed_affinity``), or the means
-            "pair" and "subset" of ``task_affinity``. ``plan_subsets`` has the reasons.
+            "pair" and "subset" of ``task_affinity``. ``designs/usual.py`` has the reasons.
         l2: ridge penalty, for features of unit mean square norm.
         max_groups: largest k that the automatic choice considers.
         batch_size: transitions that pass through the policy at a time.
@@ -144,21 +146,22 @@ def group_tasks(
         )
     if kind == "rollout" and rollout is None:
         raise ValueError('kind="rollout" needs rollout; pass it, or take another kind')
-    plan = plan_subsets(
-        num_tasks, subset_size=subset_size, num_subsets=num_subsets, affinity=affinity
-    )
+    if affinity is not None and affinity not in AFFINITIES:
+        raise ValueError(f"affinity is {affinity!r}; it must be one of {', '.join(AFFINITIES)}")
+    affinity = affinity or usual_affinity_rule(num_tasks)
+    design = usual_design(num_tasks, subset_size=subset_size, num_subsets=num_subsets)
     if kind == "rollout" and rollout is not None:
-        validation.check_rollout(rollout, params, plan.subset_size, key)
+        validation.check_rollout(rollout, params, design.subset_size, key)
     if num_tasks == 1:
         num_groups = 1
-    if num_groups is None and math.comb(num_tasks, plan.subset_size) < 4:
+    if num_groups is None and math.comb(num_tasks, design.subset_size) < 4:
         remedy = ", or another subset_size" if num_tasks > 3 else ""
         raise ValueError(
-            f"{num_tasks} tasks have fewer than four subsets of {plan.subset_size}, too few to "
+            f"{num_tasks} tasks have fewer than four subsets of {design.subset_size}, too few to "
             f"choose the number of groups on; give num_groups{remedy}"
         )
     projection_key, subset_key, split_key, rollout_key = jax.random.split(key, 4)
-    subsets = plan.draw(subset_key)
+    subsets = design.draw(subset_key)
 
     advantage = standardise_advantage(transitions.advantage, transitions.mask)
     _check_varied(advantage)
@@ -191,7 +194,7 @@ def group_tasks(
     # Without a number of groups such scores give one group.
     if num_groups is not None and 1 < num_groups < num_tasks:
         _check_informative(scores, subsets)
-    found = estimate_affinity(scores, subsets, plan.affinity)
+    found = estimate_affinity(scores, subsets, affinity)
     grouping = cluster_tasks(
         found.affinity,
         num_groups,
@@ -200,9 +203,7 @@ def group_tasks(
         refit=found.refit,
         max_groups=max_groups,
     )
-    return GroupedTasks(
-        grouping, found.affinity, scores, subsets, fits, drawn, scale, plan.affinity
-    )
+    return GroupedTasks(grouping, found.affinity, scores, subsets, fits, drawn, scale, affinity)
 
 
 def _check_varied(advantage: Array) -> None:

@@ -7,9 +7,10 @@ from pgx_jax.estimation.designs.subsets import balanced_subsets, random_subsets,
 from pgx_jax.estimation.designs.usual import (
     AffinityKind,
     EstimatedAffinity,
-    SubsetPlan,
+    SubsetDesign,
     estimate_affinity,
-    plan_subsets,
+    usual_affinity_rule,
+    usual_design,
 )
 from pgx_jax.estimation.fits.exact import fit_subsets_exact
 from pgx_jax.estimation.fits.logistic import fit_subsets
@@ -48,7 +49,7 @@ __all__ = [
     "GaussianProjection",
     "GradientSpan",
     "RademacherProjection",
-    "SubsetPlan",
+    "SubsetDesign",
     "TensorSketch",
     "balanced_subsets",
     "completed_affinity",
@@ -65,7 +66,6 @@ __all__ = [
     "normalise_features",
     "normalise_gram",
     "perturbed_params",
-    "plan_subsets",
     "rademacher_projection",
     "random_subsets",
     "rollout_subsets",
@@ -78,4 +78,6 @@ __all__ = [
     "subset_coverage",
     "task_affinity",
     "tensor_sketch",
+    "usual_affinity_rule",
+    "usual_design",
 ]

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pgx_jax.envs.families import check_family, unknown_name
-from pgx_jax.estimation.designs.usual import AFFINITIES, MOST_ADDITIVE, AffinityKind, plan_subsets
+from pgx_jax.estimation.designs.usual import (
+    AFFINITIES,
+    MOST_ADDITIVE,
+    AffinityKind,
+    usual_affinity_rule,
+    usual_design,
+)
 from pgx_jax.estimation.projections.features import PROJECTIONS, ProjectionName
 from pgx_jax.estimation.scores.scores import KINDS, Kind
 from pgx_jax.rl.algorithms.ppo import PPOConfig
@@ -38,7 +44,7 @@ class RunConfig:
         num_steps: T, transitions per task for the features.
         dim: d, projection dimension.
         projection: "gaussian", "tensor_sketch" or "rademacher".
-        num_subsets: m; None takes what ``plan_subsets`` does.
+        num_subsets: m; None takes what ``usual_design`` does.
         subset_size: tasks in a subset.
         l2: ridge penalty of the fits, for features of unit mean square norm.
         score: policy evaluation algorithm, one of ``KINDS``.
@@ -110,7 +116,7 @@ def make_config(environment: str, preset: str = "default", **overrides: Any) -> 
     """The configuration of a preset, with some settings replaced.
 
     Where another number of tasks is asked for, more than 20, subsets and affinity are those of
-    ``plan_subsets`` unless they are asked for too.
+    ``usual_design`` unless they are asked for too.
 
     Args:
         environment: a key of ``FAMILIES``, ``gymnax:NAME`` or ``gymnasium:ID``.
@@ -144,8 +150,9 @@ def _planned(num_tasks: int, given: dict[str, Any]) -> dict[str, Any]:
     """Subsets and affinity for a number of tasks that no preset was made for."""
     if "num_subsets" in given or "subset_size" in given:
         return {}
-    plan = plan_subsets(num_tasks, affinity=given.get("affinity"))
-    return {"subset_size": plan.subset_size, "num_subsets": None, "affinity": plan.affinity}
+    affinity = given.get("affinity", usual_affinity_rule(num_tasks))
+    size = usual_design(num_tasks).subset_size
+    return {"subset_size": size, "num_subsets": None, "affinity": affinity}
 
 
 def check_config(config: RunConfig) -> None:

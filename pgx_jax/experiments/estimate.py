@@ -16,10 +16,10 @@ from pgx_jax.estimation import (
     gradient_features,
     normalise_features,
     perturbed_params,
-    plan_subsets,
     scatter_scores,
     score_subsets,
     standardise_advantage,
+    usual_design,
 )
 from pgx_jax.estimation.projections.features import PROJECTIONS, Projection
 from pgx_jax.experiments.config import RunConfig, config_fields, task_fields
@@ -201,10 +201,10 @@ def _draw_subsets(runner: StageRunner, config: RunConfig) -> Array:
     """Drawn first: too few of them to cover every pair is an error, before any work."""
 
     def subsets(_: Advance) -> Outcome:
-        plan = plan_subsets(
+        design = usual_design(
             config.num_tasks, subset_size=config.subset_size, num_subsets=config.num_subsets
         )
-        return Outcome({"subsets": plan.draw(stage_key(config, "subsets"))})
+        return Outcome({"subsets": design.draw(stage_key(config, "subsets"))})
 
     settings = config_fields(config, "seed", "num_tasks", "num_subsets", "subset_size")
     return jnp.asarray(runner.run("subsets", settings, [], subsets).tree["subsets"])

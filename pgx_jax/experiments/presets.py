@@ -156,7 +156,7 @@ _METAWORLD: Presets = {
     },
 }
 # Fifty tasks: 150 subsets of eight hold each task 24 times, enough for a completed affinity (see
-# plan_subsets, which would take half as many again).
+# usual_design, which would take half as many again).
 _METAWORLD_50: Presets = {
     "smoke": {
         **_METAWORLD["smoke"],
