@@ -32,7 +32,7 @@ from common import peak_mib, reset_peak, write_results
 from sklearn.metrics import adjusted_rand_score
 
 import pgx_jax
-from pgx_jax.estimation import estimate_affinity, plan_subsets
+from pgx_jax.estimation import estimate_affinity, usual_affinity_rule, usual_design
 from pgx_jax.grouping import normalise_affinity
 from pgx_jax.grouping.selection import select_num_groups
 
@@ -121,12 +121,12 @@ def one_size(num_tasks: int, args: argparse.Namespace) -> dict:
     features, advantage, group = make_features(num_tasks, num_steps, dim, num_groups, args.seed)
     half = jnp.arange(num_steps) % 2 == 0
     fit_mask = jnp.broadcast_to(half, advantage.shape)
-    plan = plan_subsets(num_tasks)
+    design, rule = usual_design(num_tasks), usual_affinity_rule(num_tasks)
 
     def timed(name: str, function: Callable) -> Any:
         return stage(stages, name, function, args.repeats)
 
-    subsets = timed("design", lambda: plan.draw(jax.random.key(args.seed)))
+    subsets = timed("design", lambda: design.draw(jax.random.key(args.seed)))
     fits = timed(
         "fits",
         lambda: pgx_jax.fit_subsets(features, advantage, subsets, l2=1e-2, tol=1e-4, mask=fit_mask),
@@ -134,7 +134,7 @@ def one_size(num_tasks: int, args: argparse.Namespace) -> dict:
     scores = timed(
         "scores", lambda: pgx_jax.score_subsets(fits, features, advantage, mask=~fit_mask)
     )
-    estimated = timed("affinity", lambda: estimate_affinity(scores, subsets, plan.affinity))
+    estimated = timed("affinity", lambda: estimate_affinity(scores, subsets, rule))
     found = timed("clustering", lambda: pgx_jax.cluster_tasks(estimated.affinity, num_groups))
     result = {
         "num_subsets": int(subsets.shape[0]),
@@ -142,7 +142,7 @@ def one_size(num_tasks: int, args: argparse.Namespace) -> dict:
         "num_steps": num_steps,
         "dim": dim,
         "num_groups": num_groups,
-        "affinity": plan.affinity,
+        "affinity": rule,
         "coverage": pgx_jax.subset_coverage(subsets)._asdict(),
         "converged_fits": float(np.mean(np.asarray(fits.converged))),
         "adjusted_rand_index": float(adjusted_rand_score(group, found.labels)),
@@ -150,7 +150,7 @@ def one_size(num_tasks: int, args: argparse.Namespace) -> dict:
         "status": found.status,
         "stages": stages,
     }
-    if "additive" not in args.without and plan.affinity != "additive":
+    if "additive" not in args.without and rule != "additive":
         additive = timed(
             "additive_affinity",
             lambda: pgx_jax.task_affinity(scores, subsets, reduce="additive"),

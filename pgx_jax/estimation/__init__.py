@@ -2,10 +2,10 @@
 
 from pgx_jax.estimation.affinity.averages import standardise_scores, task_affinity
 from pgx_jax.estimation.affinity.completion import CompletedAffinity, completed_affinity
-from pgx_jax.estimation.affinity.rules import EstimatedAffinity, estimate_affinity
+from pgx_jax.estimation.affinity.rules import AFFINITY_RULES, EstimatedAffinity, estimate_affinity, usual_affinity_rule
 from pgx_jax.estimation.designs.coverings import schoenheim_bound
 from pgx_jax.estimation.designs.subsets import balanced_subsets, random_subsets, subset_coverage
-from pgx_jax.estimation.designs.usual import SubsetPlan, plan_subsets
+from pgx_jax.estimation.designs.usual import SubsetDesign, usual_design
 from pgx_jax.estimation.fits.exact import fit_subsets_exact
 from pgx_jax.estimation.fits.logistic import fit_subsets
 from pgx_jax.estimation.fits.matrix_free import fit_subsets_matrix_free
@@ -34,7 +34,7 @@ __all__ = [
     "GradientSpan",
     "Projection",
     "RademacherProjection",
-    "SubsetPlan",
+    "SubsetDesign",
     "TensorSketch",
     "balanced_subsets",
     "completed_affinity",
@@ -52,7 +52,6 @@ __all__ = [
     "normalise_features",
     "normalise_gram",
     "perturbed_params",
-    "plan_subsets",
     "rademacher_projection",
     "random_subsets",
     "rollout_subsets",
@@ -65,4 +64,6 @@ __all__ = [
     "subset_coverage",
     "task_affinity",
     "tensor_sketch",
+    "usual_affinity_rule",
+    "usual_design",
 ]

@@ -16,10 +16,9 @@ from jax import Array
 from pgx_jax.effects import ScoreUnits, additive_effects, score_units
 from pgx_jax.estimation.affinity.averages import pair_totals, subset_totals, task_affinity
 from pgx_jax.estimation.affinity.completion import completed_affinity
+from pgx_jax.estimation.designs.usual import MOST_ADDITIVE
 from pgx_jax.registry import Registry
 
-# Above this the usual rule completes the affinity.
-MOST_ADDITIVE = 20
 # False: the folds judge "pair" and "subset" by additive effects, as they did so far.
 MEANS_JUDGED_BY_THEMSELVES = False
 

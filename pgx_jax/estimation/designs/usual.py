@@ -1,4 +1,4 @@
-"""Which subsets to fit, and how to make the affinity from their scores, for a number of tasks.
+"""Which subsets to fit, for a number of tasks.
 
 Up to 20 tasks m = 2 n² subsets of 4 (the paper has O(n²)) or all that there are, and additive
 effects: every task is in 8 n subsets, enough for its n - 1 unknowns. For 1000 tasks that would be
@@ -18,85 +18,70 @@ from typing import NamedTuple
 
 from jax import Array
 
-from pgx_jax.estimation.affinity.rules import AFFINITY_RULES, MOST_ADDITIVE, usual_affinity_rule
 from pgx_jax.estimation.designs.subsets import balanced_subsets
 from pgx_jax.estimation.validation import check_subset_size
 
+# Above this number of tasks subsets are few, and the usual affinity is completed.
+MOST_ADDITIVE = 20
 USUAL_SIZE = 4
 FEWEST_SUBSETS = 100
 SUBSETS_PER_TASK = 32
 
 
-class SubsetPlan(NamedTuple):
-    """Which subsets to draw and how to make the affinity.
+class SubsetDesign(NamedTuple):
+    """Which subsets to draw.
 
     Attributes:
         num_tasks: n.
         subset_size: tasks in a subset.
         num_subsets: m; None takes as few as hold every pair ``min_pair_count`` times.
         min_pair_count: least number of subsets that hold any given pair.
-        size_tolerance: by how much sizes may differ from ``subset_size``.
-        affinity: one of ``AFFINITY_RULES``.
+        size_tolerance: by how much sizes may differ from ``subset_size`` where m is None.
     """
 
     num_tasks: int
     subset_size: int
-    num_subsets: int | None
-    min_pair_count: int
-    size_tolerance: int
-    affinity: str
+    num_subsets: int | None = None
+    min_pair_count: int = 1
+    size_tolerance: int = 0
 
     def draw(self, key: Array) -> Array:
         """The subsets, bool[m, n], by ``balanced_subsets``, which see for what it raises."""
-        return balanced_subsets(
-            key,
-            self.num_tasks,
-            self.subset_size,
-            min_pair_count=self.min_pair_count,
-            num_subsets=self.num_subsets,
-            size_tolerance=self.size_tolerance,
-        )
+        return balanced_subsets(key, **self._asdict())
 
 
-def plan_subsets(
-    num_tasks: int,
-    *,
-    subset_size: int | None = None,
-    num_subsets: int | None = None,
-    affinity: str | None = None,
-) -> SubsetPlan:
-    """Subsets and affinity that suit a number of tasks; see the top of this file for reasons.
+def usual_design(
+    num_tasks: int, *, subset_size: int | None = None, num_subsets: int | None = None
+) -> SubsetDesign:
+    """Subsets that suit a number of tasks; see the top of this file for reasons.
 
     Args:
         num_tasks: n ≥ 1.
         subset_size: tasks in a subset; None takes 4 up to 20 tasks (fewer where n < 8), and
-            about √n beyond.
+            about √n, give or take one, beyond. That size given by number means the same; any
+            other is exact.
         num_subsets: m; None takes 2 n², at least 100, up to 20 tasks (all subsets where there
             are fewer), and beyond as few as hold every task about 32 times and all pairs nearly
-            equally often.
-        affinity: one of ``AFFINITY_RULES``; None takes "additive" up to 20 tasks and "completed"
-            beyond.
+            equally often. Where m is given, so is every size.
 
     Returns:
-        ``SubsetPlan``.
+        ``SubsetDesign``; that of its own ``subset_size`` and ``num_subsets`` is the same again.
 
     Raises:
-        ValueError: a size outside 1..n, or an unknown affinity.
+        ValueError: a size outside 1..n.
     """
-    if affinity is not None and affinity not in AFFINITY_RULES:
-        raise ValueError(f"affinity is {affinity!r}; it must be one of {', '.join(AFFINITY_RULES)}")
     small = num_tasks <= MOST_ADDITIVE
-    size, tolerance = subset_size, 0
-    if size is None and small:
-        size = min(USUAL_SIZE, max(2, num_tasks // 2), num_tasks)
-    elif size is None:
-        size, tolerance = round(math.sqrt(num_tasks)), 1
+    if small:
+        usual_size, tolerance = min(USUAL_SIZE, max(2, num_tasks // 2), num_tasks), 0
+    else:
+        usual_size, tolerance = round(math.sqrt(num_tasks)), 1
+    size = usual_size if subset_size is None else subset_size
     check_subset_size(num_tasks, size)
-    pair_count = 1
-    if num_subsets is None and small:
-        num_subsets = min(max(2 * num_tasks**2, FEWEST_SUBSETS), math.comb(num_tasks, size))
-    elif num_subsets is None:
-        # A task has n - 1 partners and meets s - 1 of them in a subset.
-        pair_count = max(1, math.ceil(SUBSETS_PER_TASK * (size - 1) / (num_tasks - 1)))
-    rule = affinity or usual_affinity_rule(num_tasks)
-    return SubsetPlan(num_tasks, size, num_subsets, pair_count, tolerance, rule)
+    if num_subsets is not None:
+        return SubsetDesign(num_tasks, size, num_subsets)
+    if small:
+        most = math.comb(num_tasks, size)
+        return SubsetDesign(num_tasks, size, min(max(2 * num_tasks**2, FEWEST_SUBSETS), most))
+    # A task has n - 1 partners and meets s - 1 of them in a subset.
+    pair_count = max(1, math.ceil(SUBSETS_PER_TASK * (size - 1) / (num_tasks - 1)))
+    return SubsetDesign(num_tasks, size, None, pair_count, tolerance if size == usual_size else 0)

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from pgx_jax.estimation import fit_subsets
-from pgx_jax.estimation.fits.logistic import _fit_fixed_hessian
+from pgx_jax.estimation.fits.lbfgs import Solution
+from pgx_jax.estimation.fits.logistic import _solve, solve_subset_fits
+from pgx_jax.estimation.fits.objective import FitSettings
+from pgx_jax.estimation.fits.solvers import FixedHessianLBFGS
 from pgx_jax.types import SubsetFits
 from tests.estimation.data import (
     DIM,
@@ -271,12 +274,52 @@ def test_one_subset_of_one_task_without_a_mask():
 def test_same_shapes_do_not_recompile():
     features, advantage, mask = problem("plain")
     fit("plain", 1e-2)
-    compiled = _fit_fixed_hessian._cache_size()
+    compiled = _solve._cache_size()
     assert compiled > 0
     rows = np.roll(SUBSETS, 3, axis=0)
     for options in ({"l2": 0.3}, {"l2": 1, "tol": 1e-4}, {"max_steps": 3, "max_newton_steps": 0}):
         fit_subsets(-features, advantage * 2, rows, mask=~mask, **options)
-    assert _fit_fixed_hessian._cache_size() == compiled
+    assert _solve._cache_size() == compiled
+
+
+def test_the_core_is_what_the_door_leads_to():
+    features, advantage, mask = problem("plain")
+    expected = fit("plain", 1e-2, history=4)
+    fits = solve_subset_fits(
+        features, advantage, mask, SUBSETS, FitSettings(l2=1e-2), solver=FixedHessianLBFGS(4)
+    )
+    given = fit("plain", 1e-2, history=1, solver=FixedHessianLBFGS(4))
+    for other in (fits, given):
+        for one, leaf in zip(expected, other, strict=True):
+            np.testing.assert_array_equal(one, leaf)
+
+
+class AtTheStart:
+    """A solver of one's own: says where it was to start."""
+
+    def prepare(self, data, subsets):
+        return None
+
+    def solve(self, problem, initial, shared, settings):
+        margins = problem.margins(initial)
+        loss = problem.loss(initial, margins)
+        grad = problem.gradient(initial, margins)
+        steps = jnp.zeros(loss.shape, jnp.int32)
+        return Solution(initial, loss, grad, problem.gap(grad) <= settings.tol * loss, steps)
+
+
+def test_a_solver_by_name_or_as_an_object():
+    start = np.arange(len(SUBSETS) * DIM, dtype=np.float32).reshape(len(SUBSETS), DIM) / 100
+    for solver in (AtTheStart(), f"{__name__}:A_SOLVER"):
+        fits = fit("scaled", 1e-2, solver=solver, start=start)
+        np.testing.assert_allclose(fits.coef, start, rtol=1e-6)
+        np.testing.assert_allclose(fits.loss, objectives(start, "scaled", 1e-2), rtol=1e-5)
+        assert not np.asarray(fits.converged).any()
+    with pytest.raises(ValueError, match='unknown solver "lbgfs"; did you mean "lbfgs"'):
+        fit("plain", 1e-2, solver="lbgfs")
+
+
+A_SOLVER = AtTheStart()
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ L2 = 1e-2
 
 
 @pytest.fixture(scope="module")
-def made():
+def setting():
     """Transitions, whole gradients [n, T, p] of unit mean square norm, and what comes of them."""
     log_prob, params, data = policy("linen")
     rows = reference.gradient_matrix(log_prob, params, data.observation, data.action)
@@ -56,8 +56,8 @@ def fits_of(kind, gram, span, data):
 
 
 @pytest.mark.parametrize("kind", ["exact", "matrix-free"])
-def test_primal_dual_and_matrix_free_fits_agree(made, kind):
-    data, rows, gram, span, primal = made
+def test_projected_exact_and_matrix_free_fits_agree(setting, kind):
+    data, rows, gram, span, primal = setting
     fits = fits_of(kind, gram, span, data)
     assert fits.coef.shape == (len(SUBSETS), data.advantage.size)
     assert np.asarray(fits.converged).all()
@@ -75,8 +75,8 @@ def test_primal_dual_and_matrix_free_fits_agree(made, kind):
 
 
 @pytest.mark.parametrize("score", ["surrogate", "linearised"])
-def test_scores_agree(made, score):
-    data, rows, gram, span, primal = made
+def test_scores_agree(setting, score):
+    data, rows, gram, span, primal = setting
     rows = jnp.asarray(rows, jnp.float32)
     held_out = data.mask & (jnp.arange(data.mask.shape[1]) % 2 == 0)[None]
     expected = score_subsets(primal, rows, data.advantage, mask=held_out, kind=score)
@@ -89,8 +89,8 @@ def test_scores_agree(made, score):
     np.testing.assert_allclose(free, exact, atol=1e-4 * size)
 
 
-def test_the_span_can_stand_in_for_a_projection(made):
-    data, _, gram, span, _ = made
+def test_the_span_can_stand_in_for_a_projection(setting):
+    data, _, gram, span, _ = setting
     fits = fits_of("exact", gram, span, data)
     moved = perturbed_params(span.params, span, fits.coef[3], 0.02)
     step = flat(moved, ()) - flat(span.params, ())
@@ -125,8 +125,8 @@ def test_too_few_steps_are_said():
     assert not np.asarray(fits.converged).any()
 
 
-def test_same_shapes_do_not_recompile(made):
-    data, _, gram, span, _ = made
+def test_same_shapes_do_not_recompile(setting):
+    data, _, gram, span, _ = setting
     compiled = _fit_exact._cache_size(), _fit_matrix_free._cache_size()
     fit_subsets_exact(2 * gram, -data.advantage, SUBSETS, l2=1, tol=1e-3, mask=data.mask)
     moved = gradient_span(
@@ -137,8 +137,8 @@ def test_same_shapes_do_not_recompile(made):
 
 
 @pytest.mark.slow
-def test_types_hold_under_x64_and_without_rank_promotion(made):
-    data, _, gram, span, _ = made
+def test_types_hold_under_x64_and_without_rank_promotion(setting):
+    data, _, gram, span, _ = setting
     expected = fits_of("exact", gram, span, data)
     with strict_x64():
         fits = fits_of("exact", gram, span, data)
@@ -148,8 +148,8 @@ def test_types_hold_under_x64_and_without_rank_promotion(made):
         np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
 
 
-def test_bad_arguments(made):
-    data, rows, gram, span, _ = made
+def test_bad_arguments(setting):
+    data, rows, gram, span, _ = setting
     for fit in (
         lambda **options: fit_subsets_exact(gram, data.advantage, SUBSETS, **options),
         lambda **options: fit_subsets_matrix_free(span, SUBSETS, **options),

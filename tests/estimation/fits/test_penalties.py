@@ -11,8 +11,8 @@ PENALTIES = (1e-2, 1.0, 1e-1)
 
 def test_same_optima_as_one_by_one_in_the_order_given():
     features, advantage, mask = problem("plain")
-    path = fit_subset_path(features, advantage, SUBSETS, PENALTIES, mask=mask)
-    for l2, fits in zip(PENALTIES, path, strict=True):
+    found = fit_subset_path(features, advantage, SUBSETS, PENALTIES, mask=mask)
+    for l2, fits in zip(PENALTIES, found, strict=True):
         alone = fit_subsets(features, advantage, SUBSETS, l2=l2, mask=mask)
         assert np.asarray(fits.converged).all()
         np.testing.assert_allclose(fits.loss, alone.loss, rtol=2e-6)
