@@ -39,8 +39,8 @@ from sklearn.metrics import adjusted_rand_score
 from subset_fits import gemm_rate, scikit_learn
 
 import pgx_jax
+from pgx_jax.estimation.gradients.halves import split_transitions
 from pgx_jax.networks import MLP, GaussianPolicy, count_parameters
-from pgx_jax.pipeline import split_transitions
 
 PLANTED = 3
 ASKED = 100

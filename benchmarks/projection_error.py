@@ -22,8 +22,8 @@ from sklearn.metrics import adjusted_rand_score
 
 import pgx_jax
 from pgx_jax.estimation import fit_subsets_exact, gradient_gram, normalise_gram
+from pgx_jax.estimation.gradients.halves import split_transitions
 from pgx_jax.networks import MLP, CategoricalPolicy, count_parameters
-from pgx_jax.pipeline import split_transitions
 
 OBSERVATIONS, ACTIONS, PLANTED = 16, 4, 3
 KINDS: tuple[Any, ...] = ("surrogate", "linearised")

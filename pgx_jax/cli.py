@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(RunConfig):
     """Find groups of tasks, train one policy per group, compare with the alternatives.
 
     Writes artifacts, metrics.jsonl, report.json and report.html into a folder. The same command
@@ -25,7 +26,6 @@ class Run:
     Options that are not given come from the preset.
     """
 
-    config: RunConfig
     out: Path | None = None
     """Output folder; runs/ENVIRONMENT-PRESET-seedSEED where not given."""
     render: bool = False
@@ -65,19 +65,20 @@ def main() -> None:
 
 def _preset_values(command: Any) -> Any:
     """What a run with these options would take, for its help; None where there is no such run."""
-    from pgx_jax.command_line import given_options
-
-    if isinstance(command, List):
+    try:
+        return None if isinstance(command, List) else _make_config(command)
+    except (ValueError, ImportError):
         return None
+
+
+def _make_config(command: Any) -> Any:
+    from pgx_jax.command_line import given_options
+    from pgx_jax.experiments.config import make_config
+
     options = given_options(command)
     for name in ("out", "render", "grouping_only"):
         options.pop(name, None)
-    try:
-        from pgx_jax.experiments.config import make_config
-
-        return make_config(**options)
-    except (ValueError, ImportError):
-        return None
+    return make_config(**options)
 
 
 def _run(command: Run) -> int:
@@ -85,32 +86,30 @@ def _run(command: Run) -> int:
     from pgx_jax.envs.families import find_family
 
     try:
-        entry, _ = find_family(command.config.tasks.environment)
+        entry, _ = find_family(command.tasks.environment)
     except ValueError as error:
         return _fail(str(error))
     try:
-        import flax  # noqa: F401
-        import gymnax  # noqa: F401
-        import matplotlib  # noqa: F401
-        import optax  # noqa: F401
-        import rich  # noqa: F401
+        for package in ("flax", "gymnax", "jinja2", "matplotlib", "optax", "rich"):
+            import_module(package)
     except ImportError as error:
         return _fail(f'{error.name} is missing: pip install "pgx_jax[{entry.extra}]"')
-    from pgx_jax.command_line import given_options
     from pgx_jax.envs.host.environment import HostEnvironmentError
-    from pgx_jax.experiments.config import make_config
     from pgx_jax.experiments.progress import Progress
     from pgx_jax.experiments.run import run_experiment
     from pgx_jax.experiments.store import ArtifactError
 
-    options = given_options(command)
-    out = options.pop("out", None)
-    grouping_only, render = options.pop("grouping_only"), options.pop("render")
     try:
-        config = make_config(**options)
+        config = _make_config(command)
         name = config.tasks.environment.replace(":", "-").replace("/", "-")
-        out = out or Path("runs") / f"{name}-{config.preset}-seed{config.seed}"
-        run_experiment(config, out, progress=Progress(), grouping_only=grouping_only, render=render)
+        out = command.out or Path("runs") / f"{name}-{config.preset}-seed{config.seed}"
+        run_experiment(
+            config,
+            out,
+            progress=Progress(),
+            grouping_only=command.grouping_only,
+            render=command.render,
+        )
     except (ValueError, ImportError, ArtifactError, HostEnvironmentError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -120,11 +119,11 @@ def _run(command: Run) -> int:
 
 def _list(command: List) -> int:
     """Print what there is to run, in plain text where no terminal shows it."""
-    from rich.console import Console
-
-    from pgx_jax.experiments.listing import details, overview
-
     try:
+        from rich.console import Console
+
+        from pgx_jax.experiments.listing import details, overview
+
         listing = details(command.environment) if command.environment else overview()
     except (ValueError, ImportError) as error:
         return _fail(str(error))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import pgx_jax
+from pgx_jax.estimation.gradients.halves import split_transitions
 from pgx_jax.grouping import select_num_groups
-from pgx_jax.pipeline import split_transitions
 
 NUM_TASKS, NUM_STEPS, NUM_FEATURES = 6, 256, 5
 GROUPS = np.array([0, 1, 0, 1, 1, 0])

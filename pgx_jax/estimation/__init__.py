@@ -2,7 +2,12 @@
 
 from pgx_jax.estimation.affinity.averages import standardise_scores, task_affinity
 from pgx_jax.estimation.affinity.completion import CompletedAffinity, completed_affinity
-from pgx_jax.estimation.affinity.rules import AFFINITY_RULES, EstimatedAffinity, estimate_affinity, usual_affinity_rule
+from pgx_jax.estimation.affinity.rules import (
+    AFFINITY_RULES,
+    EstimatedAffinity,
+    estimate_affinity,
+    usual_affinity_rule,
+)
 from pgx_jax.estimation.designs.coverings import schoenheim_bound
 from pgx_jax.estimation.designs.subsets import balanced_subsets, random_subsets, subset_coverage
 from pgx_jax.estimation.designs.usual import SubsetDesign, usual_design
@@ -27,6 +32,7 @@ from pgx_jax.estimation.scores.rollout import rollout_subsets, scatter_scores
 from pgx_jax.estimation.scores.scoring import score_margins, score_subsets
 
 __all__ = [
+    "AFFINITY_RULES",
     "PROJECTIONS",
     "CompletedAffinity",
     "EstimatedAffinity",

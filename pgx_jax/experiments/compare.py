@@ -147,7 +147,7 @@ def _train_and_evaluate(
         EvaluationSlice(settings, learner, key),
         {f"train/{method.name}": trained},
         partial(evaluate_policies, family, runner.advance),
-        Evaluated(0, 0, 0),
+        Evaluated,
     )
 
 

@@ -3,13 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pgx_jax.envs.families import check_family, presets_of
-from pgx_jax.estimation.affinity import AFFINITY_RULES, usual_affinity_rule
-from pgx_jax.estimation.designs import usual_design
-from pgx_jax.estimation.projections import PROJECTIONS
-from pgx_jax.estimation.scores import SCORES
+from pgx_jax.estimation.affinity.rules import AFFINITY_RULES, usual_affinity_rule
+from pgx_jax.estimation.designs.usual import usual_design
+from pgx_jax.estimation.projections.base import PROJECTIONS
+from pgx_jax.estimation.scores.base import SCORES
 from pgx_jax.experiments.diagnostics import DIAGNOSTICS
 from pgx_jax.experiments.leaves import leaf_values, leaves
 from pgx_jax.experiments.methods import METHODS
@@ -25,7 +25,6 @@ from pgx_jax.rl.algorithms import ALGORITHMS
 from pgx_jax.settings import EstimationSettings
 
 WARM_STARTS = ("none", "experts")
-IDENTITIES = ("hidden", "one_hot")
 
 # Beyond this number of tasks another number of them asks for other subsets, too.
 MOST_LIKE_PRESETS = 20
@@ -79,7 +78,7 @@ def _algorithm(choice: Any, ppo: Any) -> Any:
     settings = ALGORITHMS.find(choice)
     if ALGORITHMS.name_of(settings) != "ppo" or not isinstance(choice, str):
         return settings
-    return dataclasses.replace(settings, **ppo) if isinstance(ppo, Mapping) else ppo
+    return dataclasses.replace(cast(Any, settings), **ppo) if isinstance(ppo, Mapping) else ppo
 
 
 def check_config(config: RunConfig) -> None:
@@ -90,12 +89,11 @@ def check_config(config: RunConfig) -> None:
         backend=tasks.backend,
         ranges=tasks.ranges,
         task_file=tasks.task_file,
+        identity=tasks.identity,
     )
     warm_start = config.training.start.warm_start
     if warm_start not in WARM_STARTS:
         raise ValueError(unknown_name("warm_start", warm_start, WARM_STARTS))
-    if isinstance(tasks.identity, str) and tasks.identity not in IDENTITIES:
-        raise ValueError(unknown_name("identity", tasks.identity, IDENTITIES))
     values = leaf_values(config)
     for name in _COUNTS:
         if values[name] is not None and values[name] < 1:
@@ -172,7 +170,7 @@ def config_values(config: RunConfig) -> dict[str, Any]:
     values = leaf_values(config)
     algorithm = ALGORITHMS.find(values["algorithm"])
     name = ALGORITHMS.name_of(algorithm)
-    values["algorithm"], values[name] = name, dataclasses.asdict(algorithm)
+    values["algorithm"], values[name] = name, dataclasses.asdict(cast(Any, algorithm))
     values["affinity"] = values["affinity"] or usual_affinity_rule(values["num_tasks"])
     for setting, registry in (
         ("network", NETWORKS),

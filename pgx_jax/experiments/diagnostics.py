@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgx_jax.envs.base import TaskFamily
-from pgx_jax.estimation.designs import subset_coverage
+from pgx_jax.estimation import subset_coverage
 from pgx_jax.experiments.methods import Evidence
 from pgx_jax.registry import Registry
 

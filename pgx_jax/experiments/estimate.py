@@ -56,7 +56,7 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
     learner, key = learner_slice(config), run_key(config)
     algorithm = algorithm_of(learner, family)
     # First: too few subsets to cover every pair is an error, before any work.
-    subsets_stage(runner, config.estimation.design, family.num_tasks, key)
+    subsets_stage(runner, config.estimation.design, family.num_tasks, stage_key(key, "subsets"))
     shown = {}
     if learner.start is not None:
         given = Demonstrating(

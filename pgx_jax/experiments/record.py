@@ -11,7 +11,7 @@ from pgx_jax.experiments.compare import Comparison
 from pgx_jax.experiments.config import config_values
 from pgx_jax.experiments.methods import METHODS, Evidence
 from pgx_jax.experiments.provenance import package_versions
-from pgx_jax.experiments.report.markup import metric_digits
+from pgx_jax.experiments.report.text import metric_digits
 from pgx_jax.experiments.settings import RunConfig
 from pgx_jax.experiments.stages import StageRunner
 
@@ -70,7 +70,7 @@ def make_report(
         "solver_status": facts["status"],
         "selection": facts["selection"],
         "fits": done["fits"].facts,
-        "meta_returns": _last_returns(done["meta"].value.returns),
+        "meta_returns": _last_returns(done["meta"].value.metrics[family.metric]),
         "wall_seconds": {
             name: {
                 "total": stage.about["wall_seconds"],
@@ -124,7 +124,7 @@ def learning_curves(runner: StageRunner, family: TaskFamily) -> list[dict[str, A
         else:
             continue
         for part, curve in parts.items():
-            for steps, returns in zip(curve.env_steps, curve.returns, strict=True):
+            for steps, returns in zip(curve.env_steps, curve.metrics[family.metric], strict=True):
                 seen = {
                     task: round(float(value), 3)
                     for task, value in zip(family.train_names, returns, strict=True)

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from pgx_jax.estimation.scores import AdaptedPolicies, Scores, scatter_scores
+from pgx_jax.estimation.scores.adapted import AdaptedPolicies
+from pgx_jax.estimation.scores.base import Scores
+from pgx_jax.estimation.scores.rollout import scatter_scores
 from pgx_jax.rl.algorithms import Algorithm
 from pgx_jax.rl.evaluation import evaluate_many
 
@@ -54,7 +56,7 @@ class EpisodeRollouts:
             result = evaluate_many(
                 self.algorithm.environment,
                 self.algorithm.policy,
-                policies.params(rows),
+                policies.rows(jnp.asarray(rows)),
                 self.tasks,
                 jnp.asarray(members[rows]),
                 key,

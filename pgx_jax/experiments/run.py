@@ -5,7 +5,6 @@ from pathlib import Path
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.families import make_family
-from pgx_jax.envs.identity import with_identity
 from pgx_jax.experiments.compare import compare_methods
 from pgx_jax.experiments.config import check_config
 from pgx_jax.experiments.diagnostics import DIAGNOSTICS, RunEvidence
@@ -94,7 +93,7 @@ def run_experiment(
 def family_of(config: RunConfig) -> TaskFamily:
     """The tasks of a configuration, their identity hidden or shown as it says."""
     tasks = config.tasks
-    family = make_family(
+    return make_family(
         tasks.environment,
         num_tasks=tasks.num_tasks,
         num_test_tasks=config.comparison.evaluation.num_test_tasks,
@@ -102,6 +101,5 @@ def family_of(config: RunConfig) -> TaskFamily:
         backend=tasks.backend,
         ranges=tasks.ranges,
         task_file=tasks.task_file,
+        identity=tasks.identity,
     )
-    told = family.default_identity if tasks.identity is None else tasks.identity
-    return with_identity(family, told)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 import pgx_jax
 from pgx_jax.experiments.fingerprint import digest, fingerprint
@@ -55,7 +56,7 @@ def surroundings() -> dict[str, Any]:
     """What decides the result of every stage beside its settings."""
     return {
         "version": pgx_jax.__version__,
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": jnp.zeros(()).dtype == jnp.float64,
         "backend": jax.default_backend(),
     }
 
@@ -116,7 +117,8 @@ class StageRunner:
             self.progress.line(f"{name}: reused, {self.folder}/artifacts ({hashed})")
             facts = loaded.about["facts"]
             arrays = loaded.arrays
-            made = like(arrays, facts) if callable(like) else restored(arrays, like, name)
+            makes = callable(like) and not isinstance(like, type)
+            made = like(arrays, facts) if makes else restored(arrays, like, name)
             self.finished[name] = Stage(made, loaded.about, True)
         else:
             self.finished[name] = self._run(name, settings, parents, function, hashed)

@@ -41,7 +41,8 @@ def restored(arrays: Arrays, like: Any, name: str) -> Any:
 
     Args:
         arrays: by place.
-        like: a pytree of that structure, whatever its leaves; None for one array.
+        like: a pytree of that structure, whatever its leaves; the class of a NamedTuple of
+            arrays; None for one array.
         name: of that array.
 
     Returns:
@@ -52,6 +53,8 @@ def restored(arrays: Arrays, like: Any, name: str) -> Any:
     """
     if like is None:
         return arrays[name]
+    if isinstance(like, type):
+        return like(**arrays)
     return jax.tree_util.tree_map_with_path(lambda path, _: arrays[_place(path)], like)
 
 

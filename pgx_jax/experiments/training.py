@@ -1,6 +1,7 @@
 """The stages that train and evaluate policies, for every method alike."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from pgx_jax.experiments.slices import (
 from pgx_jax.pipeline import Outcome, stage_key
 from pgx_jax.rl.algorithms import Algorithm
 from pgx_jax.rl.evaluation import evaluate
-from pgx_jax.rl.training import Trained, train
+from pgx_jax.rl.training import OnUpdate, Trained, train
 from pgx_jax.rl.transitions import collect_transitions
 
 
@@ -36,7 +37,8 @@ def updates_for(algorithm: Algorithm, env_steps: float) -> int:
 def trained_like(algorithm: Algorithm) -> Trained:
     """The structure of ``Trained``, for the store."""
     agent = jax.eval_shape(algorithm.init_agent, jax.random.key(0))
-    return Trained(agent, 0, 0)
+    metrics = dict.fromkeys(("return", *algorithm.environment.info_names), 0)
+    return cast(Trained, Trained(agent, cast(Any, 0), cast(Any, metrics)))
 
 
 def meta_train(
@@ -51,7 +53,9 @@ def meta_train(
     agent = _fresh(algorithm, given.learner, demonstrations, agent_key)
     members = np.arange(family.num_tasks)
     count = updates_for(algorithm, given.env_steps)
-    result = train(algorithm, agent, family, members, count, key, advance)
+    result = train(
+        algorithm, agent, family.train_tasks, members, count, key, _noted(family, advance)
+    )
     return Outcome(result, int(result.env_steps[-1]))
 
 
@@ -98,8 +102,20 @@ def group_train(
             advance((group + share) / num_groups, f"group {group + 1}/{num_groups} {note}")
 
         count = updates_for(algorithm, given.env_steps * len(members) / len(labels))
-        groups[f"group{group}"] = train(algorithm, agent, family, members, count, key, tell)
+        groups[f"group{group}"] = train(
+            algorithm, agent, family.train_tasks, members, count, key, _noted(family, tell)
+        )
     return Outcome(groups, sum(int(one.env_steps[-1]) for one in groups.values()))
+
+
+def _noted(family: TaskFamily, advance: Advance) -> OnUpdate:
+    """Tells the share done, and the mean of what was seen of the family's metric."""
+
+    def on_update(share: float, means: Mapping[str, np.ndarray]) -> None:
+        seen = means[family.metric][np.isfinite(means[family.metric])]
+        advance(share, f"mean {family.metric} {seen.mean():.4g}" if seen.size else "")
+
+    return on_update
 
 
 def _fresh(

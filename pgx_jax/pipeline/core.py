@@ -1,5 +1,6 @@
 """Features, subsets, fits, scores, affinity, grouping: the estimation, written once."""
 
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ from pgx_jax.pipeline.steps import (
 )
 from pgx_jax.settings import DesignSettings, EstimationSettings, GroupingSettings
 from pgx_jax.types import Grouping, PolicyFunction, SubsetFits, Transitions
+
+KEYED_STAGES = ("projection", "subsets", "split", "scores")
 
 
 class Estimate(NamedTuple):
@@ -67,6 +70,7 @@ def estimate(
     stage: RunStage = run_now,
     rollouts: Rollouts | None = None,
     execution: Execution | None = None,
+    keys: Mapping[str, Array] | None = None,
 ) -> Estimate:
     """Features, subsets, fits, scores, affinity, grouping.
 
@@ -78,6 +82,7 @@ def estimate(
         stage: how a stage is run.
         rollouts: steps adapted policies in the environment, for the score "rollout".
         execution: how the work is cut.
+        keys: PRNG key by stage; None takes those of ``stage_key``.
 
     Returns:
         ``Estimate``.
@@ -90,18 +95,19 @@ def estimate(
     """
     num_tasks, execution = transitions.advantage.shape[0], execution or Execution()
     choices = _choices(settings, num_tasks, rollouts)
-    keys = {name: stage_key(key, name) for name in ("projection", "split", "scores")}
+    keys_given = keys is not None
+    keys = keys or {name: stage_key(key, name) for name in KEYED_STAGES}
     make_projection = PROJECTIONS.find(settings.projection.projection)
     projection = make_projection(keys["projection"], policy.params, settings.projection.dim)
     split_key = keys["split"] if choices.score.splits_transitions else None
-    subsets = subsets_stage(stage, settings.design, num_tasks, key)
+    subsets = subsets_stage(stage, settings.design, num_tasks, keys["subsets"])
     data = {"transitions": transitions}
     features = stage(
         "features",
         Seeded(settings.projection, keys["projection"]),
         data,
         partial(make_features, policy, projection, execution),
-        like=Features(0, 0),
+        like=Features,
     )
     data |= {"features": features, "subsets": subsets}
     fits = stage(
@@ -109,7 +115,7 @@ def estimate(
         HalvedFit(settings.fit, split_key),
         data,
         partial(fit, execution),
-        like=SubsetFits(0, 0, 0, 0, 0),
+        like=SubsetFits,
     )
     scores = stage(
         "scores",
@@ -122,7 +128,7 @@ def estimate(
     affinity = stage("affinity", choices.rule, judged, lambda rule, **_: Outcome(fitted().affinity))
     grouping = stage(
         "grouping",
-        SeededGrouping(choices.grouping, _seed_of(key)),
+        SeededGrouping(choices.grouping, 0 if keys_given else _seed_of(key)),
         judged | {"affinity": affinity},
         # Made again where the affinity comes from a finished stage.
         partial(cluster, lambda *data: fitted().refit(*data)),
@@ -139,7 +145,7 @@ def subsets_stage(stage: RunStage, settings: DesignSettings, num_tasks: int, key
         stage: how a stage is run.
         settings: of the design.
         num_tasks: n.
-        key: as ``estimate`` takes it.
+        key: of the stage.
 
     Returns:
         The subsets.
@@ -150,7 +156,7 @@ def subsets_stage(stage: RunStage, settings: DesignSettings, num_tasks: int, key
     design = usual_design(
         num_tasks, subset_size=settings.subset_size, num_subsets=settings.num_subsets
     )
-    return stage("subsets", Seeded(design, stage_key(key, "subsets")), {}, draw_subsets)
+    return stage("subsets", Seeded(design, key), {}, draw_subsets)
 
 
 class _Choices(NamedTuple):

@@ -134,7 +134,7 @@ def _no_log_prob(params: Any, observation: Any, action: Any) -> Any:
 
 
 def _checked_transitions(inputs: ScoreInputs) -> Transitions:
-    transitions = validation.as_transitions(inputs.transitions)
+    transitions = validation.parse_transitions(inputs.transitions)
     validation.check_log_prob(inputs.policy.log_prob, inputs.policy.params, transitions)
     if transitions.advantage.shape != inputs.advantage.shape:
         raise ValueError(

@@ -1,10 +1,13 @@
 """Methods that train one policy for all tasks."""
 
+from functools import partial
+
 import numpy as np
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.experiments.methods.base import Evidence, Method, add_method
 from pgx_jax.networks import Network, matched_network
+from pgx_jax.rl.policies import make_policy
 
 
 def _one_group(evidence: Evidence) -> np.ndarray:
@@ -12,7 +15,7 @@ def _one_group(evidence: Evidence) -> np.ndarray:
 
 
 def _as_many_parameters(network: Network, family: TaskFamily, num_groups: int) -> Network:
-    return matched_network(family.environment, network, num_groups)
+    return matched_network(partial(make_policy, family.environment), network, num_groups)
 
 
 add_method(Method("single_policy", "One policy for all tasks", _one_group))

@@ -96,9 +96,6 @@ def time_figure(wall_seconds: Mapping[str, Mapping[str, Any]]) -> "Figure":
 
     Args:
         wall_seconds: per stage, {"total", "compile", "reused"}.
-
-    Returns:
-        The figure.
     """
     from matplotlib.patches import Patch
 
@@ -148,9 +145,6 @@ def env_step_figure(
     Args:
         env_steps: per method, steps by purpose and their "total".
         titles: of the methods.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: a method lacks a title, or its purposes do not add up to its total.

@@ -144,9 +144,6 @@ def learning_curve_figure(
         titles: of the methods; their order fixes the colours.
         noun: what the values are.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: a method lacks a title.
     """

@@ -164,9 +164,6 @@ def affinity_figure(
         names: of the n tasks.
         unit: what the values are, for the colour bar.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: sizes do not match.
     """
@@ -267,9 +264,6 @@ def selection_figure(errors: Mapping[int, float], chosen: int) -> "Figure":
     Args:
         errors: per k.
         chosen: the k that was taken.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: the chosen k is not among the candidates.

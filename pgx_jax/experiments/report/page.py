@@ -17,16 +17,13 @@ from pgx_jax.experiments.report.text import number, plain, plural
 from pgx_jax.registry import Registry
 
 
-def _plain_diagnostics(report: Report) -> dict[str, Any]:
-    """Of the diagnostics that are no more than some values: the values, by title."""
-    found = report.get("diagnostics", {}).values()
-    return {one["title"]: one["values"] for one in found if "values" in one}
-
-
-def _diagnostics(report: Report, rows: Sequence[Report], figures: Figures) -> dict[str, Any]:
+def _diagnostics(report: Report, *_: Any) -> dict[str, Any]:
+    """The diagnostics that are no more than some values."""
     tables = {}
-    for title, values in _plain_diagnostics(report).items():
-        tables[title] = [(name, plain(value)) for name, value in values.items()]
+    for diagnostic in report.get("diagnostics", {}).values():
+        if "values" in diagnostic:
+            values = diagnostic["values"].items()
+            tables[diagnostic["title"]] = [(name, plain(value)) for name, value in values]
     return {"tables": tables}
 
 
@@ -46,7 +43,7 @@ SECTIONS: Registry[Section] = Registry(
             "Diagnostics",
             _diagnostics,
             "diagnostics.html.jinja",
-            lambda report: bool(_plain_diagnostics(report)),
+            lambda report: bool(_diagnostics(report)["tables"]),
         ),
     },
 )

@@ -80,9 +80,6 @@ def task_score_figure(
         labels: int[n], groups from 0, by which the tasks are ordered.
         noun: what the scores are.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: a method lacks a task or a title, or labels do not match names.
     """
@@ -179,9 +176,6 @@ def held_out_figure(
         titles: of the methods; their order fixes the colours.
         noun: what the scores are.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: a method lacks a title, or methods differ in their number of held-out tasks.
     """
@@ -255,12 +249,5 @@ def _draw_held_out(
 
 def _spread(count: int) -> np.ndarray:
     """float[count] in [0, 1): the van der Corput sequence, an even jitter without chance."""
-    values = []
-    for index in range(count):
-        value, part, rest = 0.0, 0.5, index
-        while rest:
-            value += part * (rest & 1)
-            rest >>= 1
-            part /= 2
-        values.append(value)
-    return np.array(values)
+    places = np.arange(32)
+    return (np.arange(count)[:, None] >> places & 1) @ 0.5 ** (places + 1)

@@ -14,7 +14,7 @@ from pgx_jax.diagnostics import mean_interval
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.families import make_family
 from pgx_jax.envs.identity import with_identity
-from pgx_jax.envs.metaworld.presets import FROM_SCRATCH
+from pgx_jax.envs.metaworld.presets import METAWORLD_FROM_SCRATCH
 from pgx_jax.experiments.config import make_config
 from pgx_jax.experiments.initial import Demonstrations, initial_agent
 from pgx_jax.experiments.progress import Progress
@@ -23,7 +23,7 @@ from pgx_jax.experiments.studies.base import STUDIES, Row, Study, Trial
 from pgx_jax.experiments.training import algorithm_of, updates_for
 from pgx_jax.rl.algorithms import Algorithm
 from pgx_jax.rl.evaluation import evaluate
-from pgx_jax.rl.training import Trained, train
+from pgx_jax.rl.training import train
 
 
 def _lunarlander() -> TaskFamily:
@@ -82,7 +82,7 @@ TARGETS = {
     "brax-halfcheetah": Target(_halfcheetah, 600_000, 1000.0, episodes=16),
     "metaworld-mt10": Target(None, 500_000, 0.8, episodes=20),
 }
-_SCRATCH = {"environment": "metaworld-mt10", "ppo": FROM_SCRATCH, "warm_start": "none"}
+_SCRATCH = {"environment": "metaworld-mt10", "ppo": METAWORLD_FROM_SCRATCH, "warm_start": "none"}
 
 
 def _learn(study: Study, trial: Trial, progress: Progress) -> Row:
@@ -113,12 +113,20 @@ def _learn(study: Study, trial: Trial, progress: Progress) -> Row:
         count = updates_for(algorithm, target.env_steps)
         members = np.arange(family.num_tasks)
         with progress.stage(trial.case) as advance:
-            trained = train(algorithm, agent, family, members, count, train_key, advance)
+            trained = train(
+                algorithm,
+                agent,
+                family.train_tasks,
+                members,
+                count,
+                train_key,
+                lambda share, _: advance(share, ""),
+            )
         return row | {
             "env_steps": int(trained.env_steps[-1]) + shown_steps,
             "wall_seconds": round(time.perf_counter() - began, 1),
             "final": test(trained.agent),
-            "curve": _curve(trained, max(1, count // 40)),
+            "curve": _curve(trained.env_steps, trained.metrics[family.metric], max(1, count // 40)),
         }
     finally:
         if family.close is not None:
@@ -144,11 +152,11 @@ def _test(target: Target, family: TaskFamily, algorithm: Algorithm, key: Any, ag
     }
 
 
-def _curve(trained: Trained, every: int) -> list[list[float | None]]:
+def _curve(env_steps: np.ndarray, metric: np.ndarray, every: int) -> list[list[float | None]]:
     """Steps and the mean over tasks of what was seen, every few updates."""
     return [
         [int(steps), round(float(np.nanmean(values)), 3) if np.isfinite(values).any() else None]
-        for steps, values in zip(trained.env_steps[::every], trained.returns[::every], strict=True)
+        for steps, values in zip(env_steps[::every], metric[::every], strict=True)
     ]
 
 
