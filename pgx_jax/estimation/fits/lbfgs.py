@@ -14,6 +14,7 @@ Differences from Nocedal and Wright (2006), algorithm 7.4:
    the next one is the preconditioned gradient.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -38,43 +39,30 @@ class Memory(NamedTuple):
 
 
 class Problem(Protocol):
-    """Convex losses of m subsets, each over its own copy of the space."""
+    """Convex losses of m subsets, each over its own copy of the space.
 
-    def inner(self, left: Vector, right: Vector, /) -> Array:
-        """Inner products, [m]."""
-        ...
+    Attributes:
+        inner: <left, right>, [m].
+        margins: of a vector; () where the vector carries what the loss needs.
+        shifted: margins after steps of length [m] along directions, from those of both.
+        renewed: the vector with what it carries made anew, free of the rounding of many steps.
+        loss: of a vector with its margins, [m].
+        gradient: of a vector with its margins.
+        gap: bound on the loss less its minimum where the gradient is this one, [m].
+        precondition: the vector times the inverse metric, positive semidefinite.
+        first_length: of a point, direction and slope [m], the lengths [m] to try first; 0 where
+            the direction is of no use.
+    """
 
-    def margins(self, vector: Vector, /) -> Any:
-        """What the loss needs beside the vector; () where the vector carries it."""
-        ...
-
-    def shifted(self, margins: Any, length: Array, change: Any, /) -> Any:
-        """Margins after steps of ``length`` [m] along directions with margins ``change``."""
-        ...
-
-    def renewed(self, vector: Vector, /) -> Vector:
-        """The vector with what it carries made anew, free of the rounding of many steps."""
-        ...
-
-    def loss(self, vector: Vector, margins: Any, /) -> Array:
-        """Losses, [m]."""
-        ...
-
-    def gradient(self, vector: Vector, margins: Any, /) -> Vector:
-        """Gradients."""
-        ...
-
-    def gap(self, gradient: Vector, /) -> Array:
-        """Bounds on the loss less its minimum, [m]."""
-        ...
-
-    def precondition(self, vector: Vector, memory: Memory, /) -> Vector:
-        """The vector times the inverse metric, positive semidefinite."""
-        ...
-
-    def first_length(self, vector: Vector, direction: Vector, slope: Array, /) -> Array:
-        """Lengths to try first, [m]; 0 where the direction is of no use."""
-        ...
+    inner: Callable[[Vector, Vector], Array]
+    margins: Callable[[Vector], Any]
+    shifted: Callable[[Any, Array, Any], Any]
+    renewed: Callable[[Vector], Vector]
+    loss: Callable[[Vector, Any], Array]
+    gradient: Callable[[Vector, Any], Vector]
+    gap: Callable[[Vector], Array]
+    precondition: Callable[[Vector, Memory], Vector]
+    first_length: Callable[[Vector, Vector, Array], Array]
 
 
 class State(NamedTuple):
@@ -144,6 +132,10 @@ def step(problem: Problem, state: State) -> State:
     moved = length > 0
     point, margins = moved_by(length)
     gradient = problem.gradient(point, margins)
+    move, gradient_change = (
+        jax.tree.map(jnp.subtract, new, old)
+        for new, old in ((point, state.point), (gradient, state.gradient))
+    )
     # What was refused then was the preconditioned gradient; there is nothing left to try.
     stuck = ~moved & (state.memory.curvature == 0).all(axis=0)
     return State(
@@ -151,13 +143,7 @@ def step(problem: Problem, state: State) -> State:
         margins=margins,
         loss=jnp.where(moved, loss, state.loss),
         gradient=gradient,
-        memory=_remember(
-            problem,
-            state.memory,
-            _minus(point, state.point),
-            _minus(gradient, state.gradient),
-            moved,
-        ),
+        memory=_remember(problem, state.memory, move, gradient_change, moved),
         active=state.active & ~stuck,
         num_steps=state.num_steps + 1,
     )
@@ -193,11 +179,10 @@ def minimise(
         lambda state: terminate(problem, step(problem, state), tol),
         terminate(problem, init(problem, point, history), tol),
     )
-    point = problem.renewed(state.point)
-    margins = problem.margins(point)
-    loss, gradient = problem.loss(point, margins), problem.gradient(point, margins)
-    converged = problem.gap(gradient) <= tol * loss
-    return Solution(point, loss, gradient, converged, jnp.broadcast_to(state.num_steps, loss.shape))
+    final = init(problem, problem.renewed(state.point), 0)
+    converged = problem.gap(final.gradient) <= tol * final.loss
+    steps = jnp.broadcast_to(state.num_steps, final.loss.shape)
+    return Solution(final.point, final.loss, final.gradient, converged, steps)
 
 
 def _direction(problem: Problem, state: State) -> Vector:
@@ -241,10 +226,6 @@ def _across(values: Array, leaf: Array) -> Array:
 
 def _plus(vector: Vector, length: Array, other: Vector) -> Vector:
     return jax.tree.map(lambda a, b: a + _across(length, b) * b, vector, other)
-
-
-def _minus(vector: Vector, other: Vector) -> Vector:
-    return jax.tree.map(jnp.subtract, vector, other)
 
 
 def _negative(vector: Vector) -> Vector:
