@@ -161,9 +161,13 @@ class MatrixProjection(ABC):
         return jax.tree.unflatten(self.treedef, leaves)
 
     def features(
-        self, policy: PolicyFunction, data: tuple[Any, Any], *, batch_size: int,
+        self,
+        policy: PolicyFunction,
+        data: tuple[Any, Any],
+        *,
+        batch_size: int,
         max_stored_bytes: int,
-    ) -> Array:  # fmt: skip
+    ) -> Array:
         """Projected gradients from their factors, block by block of P; see ``Projection``.
 
         What the factors of gradients held at a time take is within ``max_stored_bytes``. Where
