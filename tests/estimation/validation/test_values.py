@@ -141,6 +141,17 @@ def test_under_jit_only_what_is_known_is_checked():
     run(jnp.full((3, 2, 2), jnp.nan))
 
 
+def test_what_a_traced_function_closes_over_is_checked():
+    @jax.jit
+    def run(scale):
+        with pytest.raises(ValueError, match=r"advantages of tasks \[0, 1, 2\] hold NaN"):
+            validation.check_values(advantage=broken, mask=DATA.mask)
+        return scale
+
+    broken = jnp.full_like(DATA.advantage, jnp.nan)
+    run(1.0)
+
+
 def test_transitions_are_parsed_to_arrays_with_a_mask():
     plain = Transitions(
         np.asarray(DATA.observation).tolist(),
