@@ -26,8 +26,9 @@ import numpy as np
 from common import write_results
 
 import pgx_jax
-from pgx_jax.estimation.projections.features import _dense_features, _sketched_features
-from pgx_jax.networks import MLP, GaussianPolicy, count_parameters
+from pgx_jax.estimation import validation
+from pgx_jax.estimation.projections.features import _project_gradients
+from pgx_jax.networks.policies import GaussianPolicy, count_parameters
 
 OBSERVATIONS, ACTIONS = 39, 4
 QUALITY_TRANSITIONS = 512
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--quality-draws", type=int, default=10)
     args = parser.parse_args()
 
-    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, MLP((args.width,) * (args.depth - 1)))
+    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, (args.width,) * (args.depth - 1))
     params = policy.init(jax.random.key(0))
     transitions = make_data(args)
     jax.block_until_ready((params, transitions))
@@ -145,12 +146,11 @@ def ours(
         run()
         seconds.append(time.perf_counter() - started)
     median = statistics.median(seconds)
-    options: dict[str, Any] = {"batch_size": args.batch_size}
-    if isinstance(projection, pgx_jax.TensorSketch):
-        function: Any = _sketched_features
-    else:
-        function, options["max_stored_bytes"] = _dense_features, 2**30
-    compiled = function.lower(log_prob, params, transitions, projection, **options).compile()
+    transitions = validation.parse_transitions(transitions)
+    compiled = _project_gradients.lower(
+        log_prob, params, transitions, projection, batch_size=args.batch_size,
+        max_stored_bytes=2**30,
+    ).compile()  # fmt: skip
     operations = floating_point_operations(args, projection)
     return {
         "seconds": median,

@@ -44,9 +44,13 @@ class Projection(Protocol):
         ...
 
     def features(
-        self, policy: PolicyFunction, data: tuple[Any, Any], *, batch_size: int,
+        self,
+        policy: PolicyFunction,
+        data: tuple[Any, Any],
+        *,
+        batch_size: int,
         max_stored_bytes: int,
-    ) -> Array:  # fmt: skip
+    ) -> Array:
         """Projected gradients of log π(a|s), one for every transition; traced by ``jit``.
 
         Args:

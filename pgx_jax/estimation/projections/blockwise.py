@@ -49,36 +49,22 @@ class LeafBlocks(NamedTuple):
     num_blocks: int
 
 
-class BlockMatrix(Protocol):
-    """A matrix P ∈ R^{p×d} that is made block by block of rows."""
+class _BlockMatrix(Protocol):
+    """What is asked of a ``MatrixProjection``."""
 
     @property
-    def dim(self) -> int:
-        """Number of columns d."""
-        ...
-
+    def dim(self) -> int: ...
     @property
-    def nbytes(self) -> int:
-        """Bytes that the whole of P takes."""
-        ...
-
-    def blocks(self, leaf: int) -> LeafBlocks:
-        """How the rows of P that belong to a leaf are cut."""
-        ...
-
-    def block(self, leaf: int, number: Array | int) -> Array:
-        """One block, float32[height · columns, d]; rows past the leaf's end may be anything."""
-        ...
-
-    def leaf_matrix(self, leaf: int) -> Array:
-        """All blocks of a leaf, float32[blocks, height · columns, d]."""
-        ...
+    def nbytes(self) -> int: ...
+    def blocks(self, leaf: int) -> LeafBlocks: ...
+    def block(self, leaf: int, number: Array | int) -> Array: ...
+    def leaf_matrix(self, leaf: int) -> Array: ...
 
 
 def blockwise_features(
     policy: PolicyFunction,
     data: tuple[Any, Any],
-    matrix: BlockMatrix,
+    matrix: _BlockMatrix,
     *,
     batch_size: int,
     max_stored_bytes: int,
@@ -142,7 +128,7 @@ def _add_leaf(
     projected: Array,
     factorisation: Factorisation,
     factors: GradientFactors,
-    matrix: BlockMatrix,
+    matrix: _BlockMatrix,
     leaf: int,
     stored: Array | None,
 ) -> Array:

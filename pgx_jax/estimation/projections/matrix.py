@@ -112,15 +112,15 @@ class MatrixProjection(ABC):
         """
         leaves = check_tree(gradients, self.treedef, self.shapes)
         batch = leaves[0].shape[0]
-        total, start = jnp.zeros((batch, self.dim), jnp.float32), 0
+        total, row = jnp.zeros((batch, self.dim), jnp.float32), 0
         for leaf, gradient in enumerate(leaves):
             flat = gradient.reshape(batch, -1).astype(jnp.float32)
             if matrix is not None:
-                rows = matrix[start : start + flat.shape[1]]
+                rows = matrix[row : row + flat.shape[1]]
                 total += jnp.matmul(flat, rows, precision=PRECISION)
             else:
                 total = self._add_leaf(total, leaf, flat)
-            start += flat.shape[1]
+            row += flat.shape[1]
         return total
 
     def _add_leaf(self, total: Array, leaf: int, flat: Array) -> Array:
@@ -161,9 +161,13 @@ class MatrixProjection(ABC):
         return jax.tree.unflatten(self.treedef, leaves)
 
     def features(
-        self, policy: PolicyFunction, data: tuple[Any, Any], *, batch_size: int,
+        self,
+        policy: PolicyFunction,
+        data: tuple[Any, Any],
+        *,
+        batch_size: int,
         max_stored_bytes: int,
-    ) -> Array:  # fmt: skip
+    ) -> Array:
         """Projected gradients from their factors, block by block of P; see ``Projection``.
 
         What the factors of gradients held at a time take is within ``max_stored_bytes``. Where

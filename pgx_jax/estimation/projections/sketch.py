@@ -122,9 +122,13 @@ class TensorSketch:
         return jax.tree.unflatten(self.treedef, leaves)
 
     def features(
-        self, policy: PolicyFunction, data: tuple[Any, Any], *, batch_size: int,
+        self,
+        policy: PolicyFunction,
+        data: tuple[Any, Any],
+        *,
+        batch_size: int,
         max_stored_bytes: int,
-    ) -> Array:  # fmt: skip
+    ) -> Array:
         """Projected gradients from their factors, which are never held; see ``Projection``."""
         factorisation = factorise_gradient(*policy, *first_transition(data))
         spectra = self.spectra(factorisation)

@@ -44,9 +44,9 @@ def check_log_prob(log_prob: Callable, params: Any, transitions: Transitions) ->
         ) from error
     shape = getattr(result, "shape", None)
     if shape != () or not np.issubdtype(result.dtype, np.floating):
-        found = f"shape {shape}" if shape is not None else type(result).__name__
+        returned = f"shape {shape}" if shape is not None else type(result).__name__
         raise TypeError(
-            f"{call} returned {found} for one transition; it must "
+            f"{call} returned {returned} for one transition; it must "
             "return one real number, the log-probability of that action (sum over action "
             "dimensions where there are several)"
         )

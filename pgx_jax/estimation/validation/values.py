@@ -1,11 +1,10 @@
 """Checks of array values: one reduction where the arrays are, one small copy to the host.
 
 Shapes are always checked. Values are checked only outside ``jit``, where they are known. Arrays on
-a device stay there: all their flags come to the host together. NumPy's arrays are checked on the
-host.
+a device stay there, and their flags come to the host together; NumPy's are checked on the host.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +12,16 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-# In the order in which they are reported; the place is the bit in a code.
+# In the order in which they are reported; the place of each is its bit in a code.
 _PROBLEMS = (
     "tasks {} have no valid transition; collect some, or drop these tasks",
     "the advantages of tasks {} hold NaN or infinity; repair them, or mask these transitions",
     "the advantages of tasks {} are all zero, so no gradient can be estimated; check the rewards "
     "and the advantage estimator",
-    "the advantages of tasks {} are the same for every transition, so no action is better than "
-    "another; check the rewards and the advantage estimator",
     "a task has fewer than two valid transitions, so they cannot be split in halves to fit and to "
     "score on; collect more, or score by rollouts",
+    "the advantages of tasks {} are the same for every transition, so no action is better than "
+    "another; check the rewards and the advantage estimator",
     "the features of tasks {} hold NaN or infinity; check log_prob and its parameters, or mask "
     "these transitions",
     "the gradient of log_prob is NaN or infinite for tasks {}; check that log_prob is finite and "
@@ -31,18 +30,6 @@ _PROBLEMS = (
     "that no stop_gradient or saturation lies between",
     "subsets {} hold no task; drop these rows",
 )
-
-
-class _Values(NamedTuple):
-    """Arrays to check; None for what is not there, or not known here."""
-
-    advantage: Any = None
-    mask: Any = None
-    standardised: Any = None
-    halved: Any = None
-    features: Any = None
-    gradients: Any = None
-    subsets: Any = None
 
 
 def is_concrete(*arrays: Any) -> bool:
@@ -58,51 +45,38 @@ def is_concrete(*arrays: Any) -> bool:
 
 
 def fetch(array: Any) -> np.ndarray:
-    """The copy from a device to the host that a public function's checks make, once a call."""
+    """The copy from a device to the host that the checks of a public function make, once a call."""
     return np.asarray(array)
 
 
-def check_values(
-    *,
-    advantage: Any = None,
-    mask: Any = None,
-    standardised: Any = None,
-    halved: Any = None,
-    features: Any = None,
-    gradients: Any = None,
-    subsets: Any = None,
-) -> None:
+def check_values(*, mask: Any = None, **arrays: Any) -> None:
     """Raise ValueError at the first problem of any of these arrays, whose shapes are right.
 
     Args:
-        advantage: float[n, T]; finite, and not all zero in a task, where valid.
-        mask: bool[n, T], the valid transitions, at least one in every task.
-        standardised: float[n, T], advantages after standardising; not all zero in a task.
-        halved: bool[n, T], a mask whose tasks need two valid transitions each.
-        features: float[n, T, d], finite where valid.
-        gradients: float[n, T, ...], projected gradients; finite, and not zero everywhere.
-        subsets: bool[m, n], no row empty.
+        mask: bool[n, T], the valid transitions; None counts all.
+        arrays: any of ``advantage`` float[n, T], finite and not all zero in a task, of which some
+            are valid; ``standardised`` float[n, T], advantages that differ within a task;
+            ``halved`` bool[n, T], a mask with two valid transitions a task; ``features``
+            float[n, T, d], finite where valid; ``gradients`` float[n, T, ...], projected, finite
+            and not zero everywhere; ``subsets`` bool[m, n], no row empty. None is left out.
     """
-    arrays = {
-        "advantage": advantage, "standardised": standardised, "halved": halved,
-        "features": features, "gradients": gradients, "subsets": subsets,
-    }  # fmt: skip
-    on_host, elsewhere = {}, {}
+    on_host, on_device = {}, {}
     for name, array in arrays.items():
-        pair = (array, mask) if name in ("advantage", "features") else (array,)
-        if array is not None and is_concrete(*pair):
-            here = all(isinstance(part, np.ndarray) for part in pair if part is not None)
-            (on_host if here else elsewhere)[name] = array
+        pair = (array, mask) if name in ("advantage", "features") else (array, None)
+        if array is not None and is_concrete(pair):
+            host = all(isinstance(part, np.ndarray) for part in pair if part is not None)
+            (on_host if host else on_device)[name] = array
+    mask = mask if is_concrete(mask) else None
     if on_host:
-        _raise_first(_codes(_Values(mask=mask, **on_host), np), on_host.get("subsets"))
-    if elsewhere:
-        known_mask = mask if is_concrete(mask) else None
-        values = _on_same_devices(_Values(mask=known_mask, **elsewhere))
-        _raise_first(fetch(_device_codes(values)), elsewhere.get("subsets"))
+        _raise_first(_codes(on_host, mask, np), on_host.get("subsets"))
+    if on_device:
+        # Known values stay known where a caller is being traced.
+        with jax.ensure_compile_time_eval():
+            codes = fetch(_device_codes(*_on_same_devices(on_device, mask)))
+        _raise_first(codes, on_device.get("subsets"))
 
 
 def _raise_first(codes: np.ndarray, subsets: Any) -> None:
-    """Raise for the first problem in codes of tasks and, where these are given, subsets."""
     if not codes.any():
         return
     num_tasks = len(codes) - (0 if subsets is None else len(subsets))
@@ -113,40 +87,40 @@ def _raise_first(codes: np.ndarray, subsets: Any) -> None:
             raise ValueError(message.format(_some(indices - num_tasks * subset)))
 
 
-def _codes(values: _Values, xp: Any) -> Any:
+def _codes(arrays: dict[str, Any], mask: Any, xp: Any) -> Any:
     """int32[n + m]: for every task, and then every subset, one bit for each of ``_PROBLEMS``."""
-    per_task: dict[int, Any] = {}
-    if values.advantage is not None:
-        valid = _valid(values, values.advantage, xp)
-        per_task[0] = ~valid.any(axis=1)
-        per_task[1] = (~xp.isfinite(values.advantage) & valid).any(axis=1)
-        per_task[2] = ~((values.advantage != 0) & valid).any(axis=1)
-    if values.standardised is not None:
-        per_task[3] = ~(values.standardised != 0).any(axis=1)
-    if values.halved is not None:
-        per_task[4] = values.halved.sum(axis=1) < 2
-    if values.features is not None:
-        largest = _largest(values.features, xp)
-        broken = ~xp.isfinite(largest) & _valid(values, largest, xp)
-        per_task[5] = broken.any(axis=1)
-    if values.gradients is not None:
-        largest = _largest(values.gradients, xp).max(axis=1, initial=0)
-        per_task[6] = ~xp.isfinite(largest)
-        per_task[7] = xp.broadcast_to((largest == 0).all(), largest.shape)
-    parts = [flags.astype(np.int32) << bit for bit, flags in per_task.items()]
-    codes = [sum(parts[1:], start=parts[0])] if parts else []
-    if values.subsets is not None:
-        codes.append((~values.subsets.any(axis=1)).astype(np.int32) << len(_PROBLEMS) - 1)
-    return xp.concatenate(codes) if codes else xp.zeros(0, np.int32)
+
+    def valid(like: Any) -> Any:
+        return xp.ones(like.shape, bool) if mask is None else mask.astype(bool)
+
+    flags: dict[int, Any] = {}
+    if "advantage" in arrays:
+        advantage = arrays["advantage"]
+        counts = valid(advantage)
+        flags[0] = ~counts.any(axis=1)
+        flags[1] = (~xp.isfinite(advantage) & counts).any(axis=1)
+        flags[2] = ~((advantage != 0) & counts).any(axis=1)
+    if "halved" in arrays:
+        flags[3] = arrays["halved"].sum(axis=1) < 2
+    if "standardised" in arrays:
+        flags[4] = ~(arrays["standardised"] != 0).any(axis=1)
+    if "features" in arrays:
+        largest = _largest(arrays["features"], xp)
+        flags[5] = (~xp.isfinite(largest) & valid(largest)).any(axis=1)
+    if "gradients" in arrays:
+        largest = _largest(arrays["gradients"], xp).max(axis=1, initial=0)
+        flags[6] = ~xp.isfinite(largest)
+        flags[7] = xp.broadcast_to((largest == 0).all(), largest.shape)
+    tasks = [flag.astype(np.int32) << bit for bit, flag in flags.items()]
+    codes = [xp.stack(tasks).sum(axis=0, dtype=np.int32)] if tasks else []
+    if "subsets" in arrays:
+        codes.append((~arrays["subsets"].any(axis=1)).astype(np.int32) << len(_PROBLEMS) - 1)
+    return xp.concatenate(codes)
 
 
 @jax.jit
-def _device_codes(values: _Values) -> Array:
-    return _codes(values, jnp)
-
-
-def _valid(values: _Values, like: Any, xp: Any) -> Any:
-    return xp.ones(like.shape, bool) if values.mask is None else values.mask.astype(bool)
+def _device_codes(arrays: dict[str, Array], mask: Array | None) -> Array:
+    return _codes(arrays, mask, jnp)
 
 
 def _largest(array: Any, xp: Any) -> Any:
@@ -155,15 +129,13 @@ def _largest(array: Any, xp: Any) -> Any:
     return xp.maximum(array.max(axis=axes, initial=0), -array.min(axis=axes, initial=0))
 
 
-def _on_same_devices(values: _Values) -> _Values:
-    """Values that one program can take: what lies on other devices than the features is moved."""
-    large = values.features if values.features is not None else values.gradients
-    arrays = [array for array in values if isinstance(array, jax.Array)]
-    if len({frozenset(array.sharding.device_set) for array in arrays}) < 2:
-        return values
-    return _Values(
-        *(array if array is None or array is large else fetch(array) for array in values)
-    )
+def _on_same_devices(arrays: dict[str, Any], mask: Any) -> tuple[dict[str, Any], Any]:
+    """Arrays that one program can take: where they lie on several, all but the largest moved."""
+    leaves = [leaf for leaf in (*arrays.values(), mask) if isinstance(leaf, jax.Array)]
+    if len({frozenset(leaf.sharding.device_set) for leaf in leaves}) < 2:
+        return arrays, mask
+    largest = max(leaves, key=lambda leaf: leaf.size)
+    return jax.tree.map(lambda leaf: leaf if leaf is largest else fetch(leaf), (arrays, mask))
 
 
 def check_subsets(subsets: Any, num_tasks: int) -> None:
