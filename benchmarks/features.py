@@ -24,11 +24,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import write_results
+from pgx_jax.networks.policies import GaussianPolicy, count_parameters
 
 import pgx_jax
 from pgx_jax.estimation import validation
 from pgx_jax.estimation.projections.features import _project_gradients
-from pgx_jax.networks.policies import GaussianPolicy, count_parameters
 
 OBSERVATIONS, ACTIONS = 39, 4
 QUALITY_TRANSITIONS = 512

@@ -1,1 +1,1 @@
-"""Rollout, advantage estimation, PPO, evaluation."""
+"""Rollouts, algorithms, the combination of gradients, training, evaluation."""

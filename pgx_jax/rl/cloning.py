@@ -40,7 +40,7 @@ def clone(
         key: PRNG key of minibatches and noise.
         num_steps: gradient steps.
         batch_size: transitions a step, drawn with replacement.
-        learning_rate: Adam's at the start.
+        learning_rate: Adam's at first.
         smoothing: standard deviation of the noise on continuous actions; for discrete actions 0.
 
     Returns:

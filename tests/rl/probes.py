@@ -86,6 +86,34 @@ class Probe:
         )
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A probe whose observations show the task: tasks are tables and their identities [B, t]."""
+
+    probe: Probe = Probe()
+    num_tasks: int = 2
+    action_space: Discrete = ACTION_SPACE
+    max_episode_steps: int = STATES
+    info_names: tuple[str, ...] = ()
+
+    @property
+    def observation_shape(self):
+        return {"observation": (STATES,), "task": (self.num_tasks,)}
+
+    def reset(self, keys, tasks):
+        tables, identity = tasks
+        state, observation = self.probe.reset(keys, tables)
+        return state, {"observation": observation, "task": identity}
+
+    def step(self, keys, state, action, tasks):
+        tables, identity = tasks
+        state, step = self.probe.step(keys, state, action, tables)
+        return state, step._replace(
+            observation={"observation": step.observation, "task": identity},
+            final_observation={"observation": step.final_observation, "task": identity},
+        )
+
+
 def table(reward, following=0, ending=TERMINATES):
     """A probe's tables; scalars and columns are spread over states and actions."""
     shape = (STATES, ACTIONS)

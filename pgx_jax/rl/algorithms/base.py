@@ -124,11 +124,6 @@ class AlgorithmSettings(Protocol):
         """Environments, shared evenly among the tasks."""
         ...
 
-    @property
-    def steps_per_update(self) -> int:
-        """Environment steps that one update takes."""
-        ...
-
     def make(self, environment: Environment, network: Network, num_tasks: int) -> Algorithm:
         """The algorithm.
 

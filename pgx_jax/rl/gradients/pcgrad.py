@@ -54,7 +54,7 @@ def pcgrad(seed: int = 0) -> GradientCombiner:
         key, order_key = jax.random.split(state.key)
         gram = gram_matrix(updates)
         num_tasks = gram.shape[0]
-        orders = jax.vmap(lambda own: jax.random.permutation(own, num_tasks))(
+        orders = jax.vmap(lambda task_key: jax.random.permutation(task_key, num_tasks))(
             jax.random.split(order_key, num_tasks)
         )
         coef = jax.vmap(project_conflicts, in_axes=(None, 0, 0))(

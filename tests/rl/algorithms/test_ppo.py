@@ -1,11 +1,15 @@
 """PPO on probes with known answers."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from pgx_jax.rl.algorithms import PPO, PPOConfig
+from pgx_jax.networks import MLP
+from pgx_jax.rl.algorithms import ALGORITHMS, PPO, PPOConfig
 from pgx_jax.rl.training import share_environments
 from tests.rl.probes import (
     ACTIONS,
@@ -14,6 +18,7 @@ from tests.rl.probes import (
     STATES,
     TERMINATES,
     TRUNCATES,
+    Probe,
     chain,
     constant_reward,
     cut_short,
@@ -282,28 +287,65 @@ class TestDeadSteps:
         assert values(dead, agent, 0)[0] == pytest.approx(CONFIG.discount, abs=0.06)
 
 
-class TestShareEnvironments:
-    def test_tasks_take_turns(self):
-        shared = share_environments(jnp.array([4, 1, 7]), 6)
-        np.testing.assert_array_equal(shared, [4, 1, 7, 4, 1, 7])
-
-    def test_counts_differ_by_one_at_most(self):
-        shared = np.asarray(share_environments(jnp.arange(3), 8))
-        np.testing.assert_array_equal(np.bincount(shared), [3, 3, 2])
-
-    def test_too_few_environments(self):
-        with pytest.raises(ValueError, match="num_envs is 2 for 3 tasks"):
-            share_environments(jnp.arange(3), 2)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"num_envs": 0}, "num_envs is 0; it must be at least 1"),
         ({"num_envs": 2, "num_steps": 2, "num_minibatches": 5}, "num_minibatches is 5"),
         ({"discount": 1.5}, r"discount is 1\.5; it must be between 0 and 1"),
+        ({"gradients": "pcgrads"}, 'gradient combiner "pcgrads"; did you mean "pcgrad"'),
     ],
 )
 def test_settings_outside_their_range(settings, message):
     with pytest.raises(ValueError, match=message):
         PPOConfig(**settings)
+
+
+class TestPCGrad:
+    """The same probes, with a gradient a task."""
+
+    @pytest.fixture(scope="class")
+    def surgeon(self):
+        return make_ppo(config=dataclasses.replace(CONFIG, gradients="pcgrad"))
+
+    def test_learns_the_delayed_and_the_immediate_reward(self, surgeon):
+        agent, returns = train(surgeon, stack(delayed_reward(), pays_action(1)))
+        assert returns.min() > 0.95
+        assert probabilities(surgeon, agent)[0, 1] > 0.97
+        assert values(surgeon, agent, 0)[0] == pytest.approx(CONFIG.discount, abs=0.06)
+
+    def test_a_task_alone_is_trained_as_with_the_mean(self, surgeon, ppo):
+        """Tasks that are left out have no say, and one gradient has no conflict."""
+        tasks = stack(pays_action(0), pays_action(1))
+        mean, alone = (
+            each.update(start(each, tasks, ONLY_SECOND), tasks, ONLY_SECOND, NOW)[0].agent
+            for each in (ppo, surgeon)
+        )
+        for one, other in zip(jax.tree.leaves(mean), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-4)
+
+    def test_second_update_does_not_compile_and_orders_are_fresh(self, surgeon):
+        tasks = stack(pays_action(0), pays_action(1))
+        state, metrics = surgeon.update(start(surgeon, tasks), tasks, BOTH, NOW)
+        compiled = PPO._compiled_update._cache_size()
+        after, _ = surgeon.update(state, tasks, BOTH, NOW)
+        assert PPO._compiled_update._cache_size() == compiled
+        keys = [
+            jax.random.key_data(optax.tree_utils.tree_get(one.optimiser[0], "PCGradState").key)
+            for one in (state, after)
+        ]
+        assert not np.array_equal(*keys)
+        assert np.isfinite(list(metrics.diagnostics.values())).all()
+
+
+def test_it_is_an_algorithm_by_name():
+    settings = ALGORITHMS["ppo"]
+    assert settings == PPOConfig()
+    assert ALGORITHMS.name_of(settings) == settings.name == "ppo"
+    made = settings.make(Probe(), MLP((16,)), 2)
+    assert (made.num_envs, made.steps_per_update) == (160, 160 * 64)
+    agent = make_agent(made)
+    assert made.policy_params(agent) is agent.policy
+    other = made.with_policy_params(agent, "other")
+    assert other.policy == "other"
+    assert other.critic is agent.critic
