@@ -149,7 +149,7 @@ class TestFaults:
         error = fails(host_environment(with_fault("raise", count=COUNT)), "broken")
         assert isinstance(error.__cause__, ValueError)
         environment = host_environment(with_fault("raise", count=COUNT), vectorization="async")
-        assert "host_probes.py" in str(fails(environment, "broken").__cause__)
+        assert "probes.py" in str(fails(environment, "broken").__cause__)
 
     def test_steps_after_it_are_masked_and_at_an_end(self):
         environment = host_environment(with_fault("raise", count=COUNT))
