@@ -65,24 +65,12 @@ class Relaxation(Protocol):
         """X of a partition, float[N, N]; labels int[n] in 0..k-1."""
         ...
 
-    def num_groups(self, solution: np.ndarray) -> float:
-        """The number of groups that the rows of X for tasks, [n, n], stand for; may be broken."""
-        ...
-
-    def trace(self, counts: GroupCounts, num_tasks: int) -> float:
-        """The largest trace of an X: how often an error in an eigenvalue may count."""
-        ...
-
     def program_terms(self, cvxpy: ModuleType, matrix: Any, counts: GroupCounts) -> ProgramTerms:
         """The constraints on the variable X, ``matrix`` [N, N] of cvxpy."""
         ...
 
-    def feasible(self, multipliers: np.ndarray, counts: GroupCounts) -> np.ndarray:
-        """The nearest multipliers that ``bound`` may be given; symmetric."""
-        ...
-
     def bound(self, linear: np.ndarray, multipliers: np.ndarray, counts: GroupCounts) -> float:
-        """Bounds ⟨C, X⟩ over all partitions, by the multipliers; rounding errors aside."""
+        """Bounds ⟨C, X⟩ over all partitions, for any multipliers; rounding errors aside."""
         ...
 
     def candidate_multipliers(

@@ -65,14 +65,6 @@ class AveragingMatrices:
         """X_ij = 1/|g| within group g, else 0."""
         return partition_matrix(labels)
 
-    def num_groups(self, solution: np.ndarray) -> float:
-        """The trace."""
-        return float(np.trace(solution))
-
-    def trace(self, counts: GroupCounts, num_tasks: int) -> float:
-        """The most groups."""
-        return counts.most
-
     def program_terms(self, cvxpy: ModuleType, matrix: Any, counts: GroupCounts) -> ProgramTerms:
         """The positive cone, the row sums, and the trace; X ⪯ I is implied."""
         constraints = [matrix >> 0, cvxpy.sum(matrix, axis=1) == 1]
@@ -83,17 +75,14 @@ class AveragingMatrices:
             constraints += [trace >= counts.fewest, trace <= counts.most]
         return ProgramTerms(constraints, lambda: None)
 
-    def feasible(self, multipliers: np.ndarray, counts: GroupCounts) -> np.ndarray:
-        """The symmetric part, clipped at 0 from below."""
-        return np.maximum(0.5 * (multipliers + multipliers.T), 0.0)
-
     def bound(self, linear: np.ndarray, multipliers: np.ndarray, counts: GroupCounts) -> float:
         """1ᵀM1/n and the k-1 largest eigenvalues without the vector 1, where M = C + N.
 
-        As ⟨N, X⟩ ≥ 0, ⟨C, X⟩ ≤ ⟨M, X⟩ = 1ᵀM1/n + ⟨PMP, X⟩, and PXP is a projection of rank k-1
-        (Ky Fan). Where k is free, each further eigenvalue counts if it is positive.
+        N is the symmetric part of the multipliers, clipped at 0 from below. As ⟨N, X⟩ ≥ 0,
+        ⟨C, X⟩ ≤ ⟨M, X⟩ = 1ᵀM1/n + ⟨PMP, X⟩, and PXP is a projection of rank k-1 (Ky Fan). Where k
+        is free, each further eigenvalue counts if it is positive.
         """
-        matrix = linear + multipliers
+        matrix = linear + np.maximum(0.5 * (multipliers + multipliers.T), 0.0)
         values = eigenvalues_orthogonal_to_ones(matrix)[::-1]
         certain, optional = values[: counts.fewest - 1], values[counts.fewest - 1 : counts.most - 1]
         constant = float(matrix.sum()) / len(matrix)

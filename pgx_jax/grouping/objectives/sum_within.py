@@ -85,14 +85,6 @@ class IndicatorMatrices:
         bordered[-1, -1] = labels.max() + 1
         return bordered
 
-    def num_groups(self, solution: np.ndarray) -> float:
-        """Σ_i 1/(row sum of i): of a partition, Σ_i 1/|g(i)| = k."""
-        return float(np.sum(1.0 / np.clip(solution.sum(axis=1), 1.0, len(solution))))
-
-    def trace(self, counts: GroupCounts, num_tasks: int) -> float:
-        """The number of tasks, and of groups."""
-        return num_tasks + counts.most
-
     def program_terms(self, cvxpy: ModuleType, matrix: Any, counts: GroupCounts) -> ProgramTerms:
         """The cone, the diagonal, the border, the corner, and the number of pairs."""
         num_tasks = matrix.shape[0] - 1
@@ -116,23 +108,19 @@ class IndicatorMatrices:
 
         return ProgramTerms(constraints, multipliers)
 
-    def feasible(self, multipliers: np.ndarray, counts: GroupCounts) -> np.ndarray:
-        """The symmetric part; clipped off the diagonal where one group is allowed."""
-        multipliers = 0.5 * (multipliers + multipliers.T)
-        if counts.fewest > 1:
-            return multipliers
-        clipped = np.maximum(multipliers, 0.0)
-        np.fill_diagonal(clipped, multipliers.diagonal())
-        return clipped
-
     def bound(self, linear: np.ndarray, multipliers: np.ndarray, counts: GroupCounts) -> float:
         """The largest over k of 1ᵀM1/k + n(1 - 1/k) λ₁ + μ(n-k)(n-k+1) - λk, plus Σ y_i.
 
-        M = C + multipliers without the border, λ₁ its largest eigenvalue: X - 11ᵀ/k is positive
-        semidefinite with trace n(1 - 1/k).
+        M is C and the multipliers without the border, λ₁ its largest eigenvalue: X - 11ᵀ/k is
+        positive semidefinite with trace n(1 - 1/k). Where one group is allowed, μ is useless, and
+        negative multipliers count as 0.
         """
         num_tasks = len(linear) - 1
-        multipliers = multipliers[:-1, :-1]
+        multipliers = 0.5 * (multipliers + multipliers.T)[:-1, :-1]
+        if counts.fewest == 1:
+            diagonal = multipliers.diagonal().copy()
+            multipliers = np.maximum(multipliers, 0.0)
+            np.fill_diagonal(multipliers, diagonal)
         matrix = linear[:-1, :-1] + multipliers
         last = [num_tasks - 1, num_tasks - 1]
         top = float(scipy.linalg.eigvalsh(matrix, check_finite=False, subset_by_index=last)[0])

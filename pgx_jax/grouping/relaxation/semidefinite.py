@@ -166,7 +166,7 @@ def relaxation_bound(
 
     Args:
         affinity: float[n, n], U, symmetric and finite.
-        multipliers: float[N, N]; symmetrised, and made to obey what they have to. None means 0.
+        multipliers: float[N, N], N above; whatever they are the bound holds. None means 0.
         goal: what is asked.
 
     Returns:
@@ -174,17 +174,15 @@ def relaxation_bound(
     """
     relaxation, counts = goal.objective.relaxation, goal.counts(len(affinity))
     linear = relaxation.linear(affinity, counts)
-    tried = [np.zeros_like(linear)]
-    if multipliers is not None:
-        tried.append(relaxation.feasible(multipliers, counts))
     bounds = []
-    for feasible in tried:
-        bound = relaxation.bound(linear, feasible, counts)
-        size = float(np.linalg.norm(linear + feasible)) + abs(bound) + abs(counts.price)
-        trace = relaxation.trace(counts, len(affinity))
-        margin = 4.0 * len(affinity) * trace * float(np.finfo(np.float64).eps) * size
-        bounds.append(bound + margin)
-    return min(bounds)
+    for used in (np.zeros_like(linear), multipliers):
+        if used is not None:
+            bound = relaxation.bound(linear, used, counts)
+            size = float(np.linalg.norm(linear + used)) + abs(bound) + abs(counts.price)
+            # An error in an eigenvalue counts as often as the trace of X.
+            trace = len(affinity) + counts.most
+            bounds.append(bound + 4.0 * len(affinity) * trace * np.finfo(np.float64).eps * size)
+    return float(min(bounds))
 
 
 def choose_solver(solver: str | None, num_tasks: int) -> str:

@@ -6,7 +6,7 @@ from pgx_jax.grouping.objectives import GroupCounts, MeanWithin, partition_objec
 from pgx_jax.grouping.partitions import normalise_affinity, partition_matrix
 from pgx_jax.grouping.relaxation.semidefinite import relaxation_bound, solve_relaxation
 from pgx_jax.grouping.relaxation.splitting import solve_by_splitting
-from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
+from pgx_jax.grouping.rounding.multistart import round_to_groups, round_with_penalty
 from tests.grouping.affinities import KINDS, blocks, make_affinity
 from tests.reference import partitions as reference
 

@@ -3,8 +3,7 @@ import pytest
 
 from pgx_jax.grouping.objectives import partition_objective
 from pgx_jax.grouping.partitions import normalise_affinity
-from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
-from pgx_jax.grouping.rounding.multistart import farthest_first
+from pgx_jax.grouping.rounding.multistart import farthest_first, round_to_groups, round_with_penalty
 from tests.grouping.affinities import KINDS, make_affinity
 from tests.reference import partitions as reference
 
