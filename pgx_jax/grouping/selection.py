@@ -207,8 +207,8 @@ def _validation_errors(
     member = subsets.astype(np.float64)
     training_member, validation_member = member[~validation], member[validation]
     total, count = _pair_sums(standardised[~validation], training_member)
-    held = np.maximum(training_member.sum(axis=0), 1.0)
-    centred = standardised - (standardised * member)[~validation].sum(axis=0) / held
+    times_held = np.maximum(training_member.sum(axis=0), 1.0)
+    centred = standardised - (standardised * member)[~validation].sum(axis=0) / times_held
     errors = []
     for labels in partitions:
         block = membership(labels)
@@ -216,7 +216,7 @@ def _validation_errors(
         predicted = block @ ((block.T @ total @ block) / block_count) @ block.T
         np.fill_diagonal(predicted, 0.0)
         partners = member @ predicted
-        partners = partners - np.sum(training_member * partners[~validation], axis=0) / held
+        partners = partners - np.sum(training_member * partners[~validation], axis=0) / times_held
         regressor = training_member * partners[~validation]
         variation = np.sum(regressor * partners[~validation])
         slope = np.sum(regressor * centred[~validation]) / max(variation, TINY)
