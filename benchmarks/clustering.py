@@ -32,7 +32,7 @@ from pgx_jax.grouping import (
     normalise_affinity,
     partition_objective,
 )
-from pgx_jax.grouping.sdp import choose_solver
+from pgx_jax.grouping.relaxation.semidefinite import choose_solver
 
 NUM_GROUPS = {10: 3, 50: 5, 100: 10, 300: 10, 1000: 20}
 # Noise relative to the difference of entries within and between groups; None is noise alone.

@@ -75,13 +75,14 @@ class Grouping(NamedTuple):
     Attributes:
         labels: int[n] in 0..num_groups-1, numbered in order of first appearance.
         num_groups: number of groups k, each of them non-empty.
-        objective: Σ_g (1/|g|) Σ_{i,j ∈ g} U_ij, less λk where a penalty λ was given; in the
-            units of the affinity, whose diagonal counts as its mean off-diagonal entry.
+        objective: Σ_g (1/|g|) Σ_{i,j ∈ g} U_ij (or as the objective asked for has it), less λk
+            where a penalty λ was given; in the units of the affinity, whose diagonal counts as
+            its mean off-diagonal entry.
         upper_bound: proven bound on ``objective`` over all partitions of the same kind.
         status: solver status and the solver ("optimal (CLARABEL)", "optimal_inaccurate (ADMM)",
             "failed: SolverError (SCS)"; "optimal" alone where none had to run); the bound holds
             whatever it says.
-        selection: for automatic k, the held-out error of each candidate {k: error}; else None.
+        selection: for automatic k, the validation error of each candidate {k: error}; else None.
     """
 
     labels: np.ndarray

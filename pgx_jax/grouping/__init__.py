@@ -15,8 +15,12 @@ from pgx_jax.grouping.objectives import (
     partition_objective,
 )
 from pgx_jax.grouping.partitions import canonical_labels, normalise_affinity, partition_matrix
-from pgx_jax.grouping.relaxation import import_cvxpy, relaxation_bound, solve_relaxation
-from pgx_jax.grouping.rounding import round_to_groups
+from pgx_jax.grouping.relaxation.semidefinite import (
+    import_cvxpy,
+    relaxation_bound,
+    solve_relaxation,
+)
+from pgx_jax.grouping.rounding.multistart import round_to_groups
 from pgx_jax.grouping.selection import select_num_groups
 
 __all__ = [

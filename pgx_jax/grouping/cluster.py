@@ -14,7 +14,7 @@ from pgx_jax.grouping.partitions import (
     check_affinity,
     normal_form,
 )
-from pgx_jax.grouping.relaxation import (
+from pgx_jax.grouping.relaxation.semidefinite import (
     CVXPY_SOLVERS,
     choose_solver,
     relaxation_bound,

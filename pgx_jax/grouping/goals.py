@@ -7,19 +7,14 @@ affinities have an answer that needs no solver.
 
 import math
 import numbers
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from pgx_jax.grouping.objectives import MEAN_WITHIN, GroupCounts, Objective
-from pgx_jax.grouping.rounding import round_to_groups, round_with_penalty
-from pgx_jax.grouping.selection import (
-    check_max_groups,
-    check_scores,
-    choose_num_groups,
-)
+from pgx_jax.grouping.rounding.multistart import round_to_groups, round_with_penalty
+from pgx_jax.grouping.selection import Refit, select_num_groups
 
 
 class Goal(Protocol):
@@ -177,13 +172,13 @@ class Automatic:
 
     scores: Any
     subsets: Any
-    refit: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    refit: Refit | None = None
     max_groups: int | None = None
     seed: int = 0
     objective: Objective = MEAN_WITHIN
 
     def checked(self, num_tasks: int) -> "Automatic":
-        """Raises ValueError where scores or subsets miss, do not match, or tell too little."""
+        """Raises ValueError where scores or subsets miss, or are of other tasks."""
         if self.scores is None or self.subsets is None:
             missing = " and ".join(
                 name for name in ("scores", "subsets") if getattr(self, name) is None
@@ -193,18 +188,17 @@ class Automatic:
                 "number of groups is chosen on validation subsets. Pass scores=float[m, n] and "
                 "subsets=bool[m, n], or give num_groups or penalty."
             )
-        scores, subsets = check_scores(self.scores, self.subsets)
-        if scores.shape[1] != num_tasks:
+        shape = np.shape(self.subsets)
+        if shape and shape[-1] != num_tasks:
             raise ValueError(
-                f"scores and subsets are of {scores.shape[1]} tasks, the affinity is of "
-                f"{num_tasks}. Pass the ones that the affinity was made from."
+                f"scores and subsets are of {shape[-1]} tasks, the affinity is of {num_tasks}. "
+                "Pass the ones that the affinity was made from."
             )
-        check_max_groups(self.max_groups, num_tasks)
-        return replace(self, scores=scores, subsets=subsets)
+        return self
 
     def resolve(self) -> tuple[ExactlyK, dict[int, float]]:
-        """The chosen k, and the mean validation error of every k tried; of a checked goal."""
-        num_groups, errors = choose_num_groups(
+        """The chosen k, and the mean validation error of every k tried."""
+        num_groups, errors = select_num_groups(
             self.scores,
             self.subsets,
             refit=self.refit,

@@ -86,40 +86,16 @@ def select_num_groups(
     one standard error is that of Breiman et al. (1984).
     """
     scores, subsets = check_scores(scores, subsets)
-    check_max_groups(max_groups, scores.shape[1])
-    if num_folds < 2 or (num_repeats is not None and num_repeats < 1):
+    num_tasks = scores.shape[1]
+    check_max_groups(max_groups, num_tasks)
+    large = num_tasks > LARGE_PROBLEM
+    if num_repeats is None:
+        num_repeats = NUM_REPEATS_LARGE if large else NUM_REPEATS
+    if num_folds < 2 or num_repeats < 1:
         raise ValueError(
             "num_folds must be at least 2 and num_repeats at least 1; "
             f"got {num_folds} and {num_repeats}."
         )
-    return choose_num_groups(
-        scores,
-        subsets,
-        refit=refit,
-        max_groups=max_groups,
-        num_folds=num_folds,
-        num_repeats=num_repeats,
-        seed=seed,
-        objective=objective,
-    )
-
-
-def choose_num_groups(
-    scores: np.ndarray,
-    subsets: np.ndarray,
-    *,
-    refit: Refit | None,
-    max_groups: int | None,
-    num_folds: int = NUM_FOLDS,
-    num_repeats: int | None = None,
-    seed: int,
-    objective: Objective,
-) -> tuple[int, dict[int, float]]:
-    """``select_num_groups`` of what was checked before; see there."""
-    num_tasks = scores.shape[1]
-    large = num_tasks > LARGE_PROBLEM
-    if num_repeats is None:
-        num_repeats = NUM_REPEATS_LARGE if large else NUM_REPEATS
     num_random = NUM_RANDOM_STARTS_LARGE if large else NUM_RANDOM_STARTS
     largest = LARGEST_DEFAULT if max_groups is None else int(max_groups)
     sizes = range(1, max(min(largest, num_tasks - 1), 1) + 1)
@@ -231,8 +207,8 @@ def _validation_errors(
     member = subsets.astype(np.float64)
     training_member, validation_member = member[~validation], member[validation]
     total, count = _pair_sums(standardised[~validation], training_member)
-    held = np.maximum(training_member.sum(axis=0), 1.0)
-    centred = standardised - (standardised * member)[~validation].sum(axis=0) / held
+    times_held = np.maximum(training_member.sum(axis=0), 1.0)
+    centred = standardised - (standardised * member)[~validation].sum(axis=0) / times_held
     errors = []
     for labels in partitions:
         block = membership(labels)
@@ -240,7 +216,7 @@ def _validation_errors(
         predicted = block @ ((block.T @ total @ block) / block_count) @ block.T
         np.fill_diagonal(predicted, 0.0)
         partners = member @ predicted
-        partners = partners - np.sum(training_member * partners[~validation], axis=0) / held
+        partners = partners - np.sum(training_member * partners[~validation], axis=0) / times_held
         regressor = training_member * partners[~validation]
         variation = np.sum(regressor * partners[~validation])
         slope = np.sum(regressor * centred[~validation]) / max(variation, TINY)

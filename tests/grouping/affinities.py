@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from pgx_jax.grouping import normalise_affinity
+
 KINDS = ("random", "block", "negative", "constant", "asymmetric", "low_rank", "heavy_tailed")
 
 
@@ -24,3 +26,11 @@ def make_affinity(kind: str, num_tasks: int, seed: int = 0) -> np.ndarray:
         return noise[:, :2] @ noise[:, :2].T
     assert kind == "heavy_tailed"
     return symmetric**3 * 100.0
+
+
+def blocks(num_tasks, num_groups, noise, seed=0):
+    """A normalised affinity with equal groups planted, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(num_tasks) % num_groups
+    same = 1.0 * (labels[:, None] == labels)
+    return normalise_affinity(same + noise * rng.normal(size=same.shape)).values, labels

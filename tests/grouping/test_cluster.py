@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pgx_jax.grouping as grouping_package
-from pgx_jax.grouping import cluster_tasks, normalise_affinity, partition_objective
+from pgx_jax.grouping import SumWithin, cluster_tasks, normalise_affinity, partition_objective
 from pgx_jax.types import Grouping
 from tests.grouping.affinities import KINDS, make_affinity
 from tests.reference import partitions as reference
@@ -65,6 +65,41 @@ def test_penalty_against_enumeration(kind, penalty):
     assert grouping.objective == pytest.approx(
         partition_objective(counted, grouping.labels) - in_units * grouping.num_groups
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", [{"num_groups": 3}, {"penalty": 0.0}, {"penalty": 1.5}])
+def test_sum_within_groups_against_enumeration(kind, options):
+    affinity = make_affinity(kind, 7, seed=4) * 2 + 3
+    normalised = normalise_affinity(affinity)
+    if "num_groups" in options:
+        optimum = reference.best_partition(normalised.values, 3, "sum")[0]
+    else:
+        optimum = reference.best_penalised(normalised.values, options["penalty"], "sum")
+    grouping = cluster_tasks(affinity, **options, objective="sum")
+    small = 1e-9 * np.abs(affinity).sum()
+    assert grouping.objective == pytest.approx(normalised.spread * optimum, abs=small)
+    assert grouping.upper_bound >= normalised.spread * optimum - small
+    # In the units of the affinity: what the pairs together have above the mean.
+    excess = (affinity + affinity.T) / 2 - normalised.mean
+    np.fill_diagonal(excess, 0.0)
+    cost = options.get("penalty", 0.0) * normalised.spread * grouping.num_groups
+    assert grouping.objective == pytest.approx(
+        partition_objective(excess, grouping.labels, SumWithin()) - cost, abs=small
+    )
+    moved = cluster_tasks(3 * affinity - 7, **options, objective=SumWithin())
+    np.testing.assert_array_equal(moved.labels, grouping.labels)
+
+
+def test_the_sum_leaves_the_number_of_groups_to_the_affinity():
+    group = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2])
+    noise = np.random.default_rng(0).normal(size=(9, 9))
+    affinity = 1.0 * (group[:, None] == group) + 0.1 * noise
+    grouping = cluster_tasks(affinity, penalty=0.0, objective="sum")
+    np.testing.assert_array_equal(grouping.labels, group)
+    assert grouping.certified_gap < 1e-5
+    # By the mean within groups a group is never too small, unless it costs something.
+    assert cluster_tasks(affinity, penalty=0.0).num_groups == 3
 
 
 def test_larger_penalty_never_gives_more_groups():
@@ -181,9 +216,14 @@ SUBSETS = np.random.default_rng(1).permuted(
         (AFFINITY, {"penalty": np.nan}, "finite number"),
         (AFFINITY, {"penalty": np.inf}, "finite number"),
         (AFFINITY, {"penalty": "much"}, "finite number"),
-        (AFFINITY, {}, "scores and subsets missing.*held-out.*give num_groups or penalty"),
+        (
+            AFFINITY,
+            {},
+            "scores and subsets missing.*validation.*give num_groups or penalty",
+        ),
         (AFFINITY, {"scores": SCORES}, "and subsets missing"),
         (AFFINITY, {"num_groups": 2, "solver": "GUROBI"}, "solver must be one of"),
+        (AFFINITY, {"num_groups": 2, "objective": "means"}, 'did you mean "mean"'),
         (AFFINITY[:4], {"num_groups": 2}, "square matrix"),
         (MISSING, {"num_groups": 2}, r"pairs \(1, 3\)\. .*balanced_subsets"),
         (AFFINITY[:4, :4], {"scores": SCORES, "subsets": SUBSETS}, "of 5 tasks, the affinity"),

@@ -3,14 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgx_jax.grouping.local_search import improve, objectives
+from pgx_jax.grouping.objectives import partition_objective
 from pgx_jax.grouping.partitions import (
     canonical_labels,
     canonical_order,
     check_affinity,
     normalise_affinity,
-    partition_matrix,
-    partition_objective,
 )
 from tests.reference import partitions as reference
 
@@ -31,32 +29,6 @@ def test_canonical_labels():
 def test_canonical_labels_rejects(labels):
     with pytest.raises(ValueError, match="non-empty vector"):
         canonical_labels(labels)
-
-
-def test_objective_by_hand():
-    affinity = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
-    assert partition_objective(affinity, [0, 1, 0]) == pytest.approx((1 + 3 + 7 + 9) / 2 + 5)
-    with pytest.raises(ValueError, match="one row a label"):
-        partition_objective(affinity, [0, 1])
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(2, 7), st.integers(0, 2**32 - 1))
-def test_objective_is_inner_product_with_partition_matrix(num_tasks, seed):
-    rng = np.random.default_rng(seed)
-    affinity = rng.normal(size=(num_tasks, num_tasks))
-    labels = canonical_labels(rng.integers(0, 3, num_tasks))
-    matrix = partition_matrix(labels)
-    assert partition_objective(affinity, labels) == pytest.approx(np.sum(affinity * matrix))
-    np.testing.assert_allclose(matrix @ matrix, matrix, atol=1e-12)
-    np.testing.assert_allclose(matrix.sum(axis=1), 1.0)
-    assert np.trace(matrix) == pytest.approx(labels.max() + 1)
-
-
-def test_oracle_agrees_with_objective():
-    affinity = np.random.default_rng(0).normal(size=(6, 6))
-    value, labels = reference.best_partition(affinity, 3)
-    assert value == pytest.approx(partition_objective(affinity, labels))
 
 
 @settings(deadline=None, max_examples=30)
@@ -121,31 +93,3 @@ def test_canonical_order_follows_the_tasks():
 def test_bad_affinities(affinity, message):
     with pytest.raises(ValueError, match=message):
         check_affinity(affinity)
-
-
-@pytest.mark.parametrize("num_groups", [2, 3, 5])
-def test_local_search_ends_where_no_move_and_no_swap_helps(num_groups):
-    num_tasks = 8
-    rng = np.random.default_rng(num_groups)
-    affinity = normalise_affinity(rng.normal(size=(num_tasks, num_tasks))).values
-    starts = rng.permuted(np.tile(np.arange(num_tasks) % num_groups, (20, 1)), axis=1)
-    final = improve(affinity, starts, num_groups)
-    values = objectives(affinity, final, num_groups)
-    np.testing.assert_allclose(
-        values, [partition_objective(affinity, labels) for labels in final], atol=1e-12
-    )
-    assert np.all(values >= objectives(affinity, starts, num_groups) - 1e-12)
-    for labels, value in zip(final, values, strict=True):
-        assert len(np.unique(labels)) == num_groups
-        neighbours = []
-        for i in range(num_tasks):
-            for group in range(num_groups):
-                changed = labels.copy()
-                changed[i] = group
-                neighbours.append(changed)
-            for j in range(num_tasks):
-                changed = labels.copy()
-                changed[[i, j]] = labels[[j, i]]
-                neighbours.append(changed)
-        allowed = [row for row in neighbours if len(np.unique(row)) == num_groups]
-        assert max(partition_objective(affinity, row) for row in allowed) <= value + 1e-8

@@ -4,19 +4,15 @@ import jax
 import numpy as np
 import pytest
 
+from pgx_jax.effects import standardise_scores_on_host
 from pgx_jax.estimation import balanced_subsets, completed_affinity
 from pgx_jax.grouping import canonical_labels, cluster_tasks, select_num_groups
-from pgx_jax.grouping.selection import (
-    _additive_affinity,
-    _smallest_within_one_standard_error,
-    check_scores,
-    standardise_scores,
-)
+from pgx_jax.grouping.selection import _smallest_within_one_standard_error, check_scores
 from tests.grouping.simulator import STRUCTURES, simulate_scores
 
 
 def pair_affinity(scores, subsets):
-    standardised = standardise_scores(scores, subsets)
+    standardised = standardise_scores_on_host(scores, subsets)
     num_tasks = subsets.shape[1]
     affinity = np.zeros((num_tasks, num_tasks))
     for i in range(num_tasks):
@@ -65,7 +61,7 @@ def test_small_differences_within_groups_are_not_split_without_noise(seed):
 
 
 def chosen_from(errors):
-    """k by the rule, from held-out errors for k = 1, 2, ... that every fold agrees on."""
+    """k by the rule, from validation errors for k = 1, 2, ... that every fold agrees on."""
     return _smallest_within_one_standard_error(
         np.tile(errors, (5, 1)), 5, range(1, len(errors) + 1)
     )[0]
@@ -131,19 +127,19 @@ def test_completed_noise_is_one_group(seed):
 
 def test_refit_sees_the_training_subsets_alone():
     scores, subsets, group = simulate_scores(np.random.default_rng(0), "three", 60, 0.5)
-    held_out = np.zeros(60, int)
+    left_out = np.zeros(60, int)
 
     def refit(part, rows):
         place = [np.flatnonzero((subsets == row).all(axis=1)) for row in rows]
         np.testing.assert_array_equal(np.nan_to_num(part), np.nan_to_num(scores[trained(place)]))
-        held_out[np.setdiff1d(np.arange(60), trained(place))] += 1
+        left_out[np.setdiff1d(np.arange(60), trained(place))] += 1
         return 1.0 * (group[:, None] == group)
 
     def trained(place):
         return np.unique(np.concatenate(place))
 
     chosen, _ = select_num_groups(scores, subsets, refit=refit, num_repeats=2, max_groups=4)
-    np.testing.assert_array_equal(held_out, 2)
+    np.testing.assert_array_equal(left_out, 2)
     assert chosen == 3
     found = cluster_tasks(
         pair_affinity(scores, subsets), scores=scores, subsets=subsets, refit=refit, max_groups=4
@@ -245,26 +241,6 @@ def test_bad_scores(scores, subsets, message):
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         select_num_groups(SCORES, SUBSETS, **options)
-
-
-def test_additive_affinity_is_the_same_from_either_system():
-    scores, subsets, _ = simulate_scores(np.random.default_rng(0), "three", 60, 1.0)
-    standardised = standardise_scores(scores, subsets)
-    few = np.arange(60) < 18
-    for rows in (few, np.ones(60, bool)):
-        member = subsets[rows].astype(float)
-        values = standardised[rows]
-        found = _additive_affinity(values, member)
-        for task in range(3):
-            held = member[:, task] > 0
-            centred = member[held] - member[held].mean(axis=0)
-            gram = centred.T @ centred + np.eye(10)
-            one = np.linalg.solve(gram, centred.T @ values[held, task])
-            other = member[:, 5] > 0
-            centred = member[other] - member[other].mean(axis=0)
-            gram = centred.T @ centred + np.eye(10)
-            two = np.linalg.solve(gram, centred.T @ values[other, 5])
-            assert found[task, 5] == pytest.approx((one[5] + two[task]) / 2)
 
 
 @pytest.mark.slow

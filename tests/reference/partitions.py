@@ -23,10 +23,11 @@ def _partitions_into(num_tasks: int, num_groups: int) -> np.ndarray:
     return strings[strings.max(axis=1) == num_groups - 1]
 
 
-def values(affinity: np.ndarray, num_groups: int) -> np.ndarray:
+def values(affinity: np.ndarray, num_groups: int, objective: str = "mean") -> np.ndarray:
     """Returns the objective of every partition into k groups, in `_partitions_into` order.
 
-    Written apart from the library: sums over pairs, not over membership matrices.
+    The objective is the "mean" or the "sum" within groups. Written apart from the library: sums
+    over pairs, not over membership matrices.
     """
     strings = _partitions_into(len(affinity), num_groups)
     total = np.zeros(len(strings))
@@ -37,19 +38,22 @@ def values(affinity: np.ndarray, num_groups: int) -> np.ndarray:
         for i in range(len(affinity)):
             for j in range(len(affinity)):
                 inside += affinity[i, j] * (member[:, i] & member[:, j])
-        total += inside / size
+        total += inside / size if objective == "mean" else inside
     return total
 
 
-def best_partition(affinity: np.ndarray, num_groups: int) -> tuple[float, np.ndarray]:
+def best_partition(
+    affinity: np.ndarray, num_groups: int, objective: str = "mean"
+) -> tuple[float, np.ndarray]:
     """Returns the exact optimum over partitions into k groups, and one that attains it."""
-    scores = values(affinity, num_groups)
+    scores = values(affinity, num_groups, objective)
     best = int(scores.argmax())
     return float(scores[best]), _partitions_into(len(affinity), num_groups)[best].astype(int)
 
 
-def best_penalised(affinity: np.ndarray, penalty: float) -> float:
+def best_penalised(affinity: np.ndarray, penalty: float, objective: str = "mean") -> float:
     """Returns the exact optimum of ⟨U, X⟩ - λk over all partitions."""
     return max(
-        best_partition(affinity, size)[0] - penalty * size for size in range(1, len(affinity) + 1)
+        best_partition(affinity, size, objective)[0] - penalty * size
+        for size in range(1, len(affinity) + 1)
     )

@@ -2,10 +2,10 @@
 
 An objective is one number for each group, a function of Σ_{i,j ∈ g} U_ij and |g|. Rounding, local
 search and greedy merging need no more than that. The bound needs a relaxation: a convex set of
-matrices X with ⟨U, X⟩ as the value, which holds one matrix for every partition.
+matrices X, one of them for every partition, on which the objective is linear.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -40,49 +40,37 @@ class ProgramTerms(NamedTuple):
 
     Attributes:
         constraints: of cvxpy.
-        cost: expression taken off ⟨U, X⟩; None for none.
-        multipliers: to be called once the program is solved: float[n, n], or None where the
-            solver left none, to be added to those of X ≥ 0.
+        multipliers: to be called once the program is solved: float[N, N], or None where there are
+            none, to be added to those of X ≥ 0.
     """
 
     constraints: list
-    cost: Any
-    multipliers: Any
+    multipliers: Callable[[], np.ndarray | None]
 
 
 class Relaxation(Protocol):
-    """A convex set of symmetric matrices that holds X for every partition P, ⟨U, X⟩ its value.
+    """A convex set of symmetric matrices that holds an X for every partition.
 
-    It is the intersection of two sets that are easy to project on alone, X ≥ 0 entry by entry being
-    part of the second. Multipliers are matrices N of which ``bound`` makes a bound.
+    X is [N, N], N ≥ n, the first n rows standing for the tasks, and ⟨C, X⟩ the objective less what
+    the groups cost. The set is the intersection of two that are easy to project on alone, X ≥ 0
+    entry by entry being part of the second. Multipliers are matrices [N, N] of which ``bound``
+    makes a bound.
     """
 
+    def linear(self, affinity: np.ndarray, counts: GroupCounts) -> np.ndarray:
+        """C, float[N, N], of an affinity float[n, n]."""
+        ...
+
     def partition_matrix(self, labels: np.ndarray) -> np.ndarray:
-        """X of a partition, float[n, n]; labels int[n]."""
-        ...
-
-    def num_groups(self, solution: np.ndarray) -> float:
-        """The number of groups that X stands for; need not be whole."""
-        ...
-
-    def cost(self, solution: np.ndarray, counts: GroupCounts, memory: float) -> float:
-        """What the relaxation takes for the λk of an X, with the memory it was found with."""
-        ...
-
-    def trace(self, counts: GroupCounts, num_tasks: int) -> float:
-        """The largest trace of an X: how often an error in an eigenvalue may count."""
+        """X of a partition, float[N, N]; labels int[n] in 0..k-1."""
         ...
 
     def program_terms(self, cvxpy: ModuleType, matrix: Any, counts: GroupCounts) -> ProgramTerms:
-        """The constraints on the variable ``matrix`` [n, n] of cvxpy."""
+        """The constraints on the variable X, ``matrix`` [N, N] of cvxpy."""
         ...
 
-    def feasible(self, multipliers: np.ndarray, counts: GroupCounts) -> np.ndarray:
-        """The nearest multipliers that ``bound`` may be given; symmetric."""
-        ...
-
-    def bound(self, affinity: np.ndarray, multipliers: np.ndarray, counts: GroupCounts) -> float:
-        """Bounds ⟨U, X⟩ - λk over all partitions, by the multipliers; rounding errors aside."""
+    def bound(self, linear: np.ndarray, multipliers: np.ndarray, counts: GroupCounts) -> float:
+        """Bounds ⟨C, X⟩ over all partitions, for any multipliers; rounding errors aside."""
         ...
 
     def candidate_multipliers(
@@ -92,11 +80,11 @@ class Relaxation(Protocol):
         ...
 
     def nearest_spectral(
-        self, target: np.ndarray, counts: GroupCounts, rho: float, memory: float
+        self, target: np.ndarray, counts: GroupCounts, guess: float
     ) -> tuple[np.ndarray, float]:
-        """The point of the first set nearest to a matrix, less λk/ρ, and what to pass as memory.
+        """The point of the first set nearest to a matrix, and the shift of its eigenvalues.
 
-        ``memory`` is NaN at first; it is in the units of the affinity.
+        ``guess`` is about that shift, or not finite where nothing is known.
         """
         ...
 

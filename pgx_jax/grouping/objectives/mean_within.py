@@ -57,21 +57,13 @@ class AveragingMatrices:
     programming".
     """
 
+    def linear(self, affinity: np.ndarray, counts: GroupCounts) -> np.ndarray:
+        """U - λI, as the trace is the number of groups."""
+        return affinity - counts.price * np.eye(len(affinity)) if counts.price else affinity
+
     def partition_matrix(self, labels: np.ndarray) -> np.ndarray:
         """X_ij = 1/|g| within group g, else 0."""
         return partition_matrix(labels)
-
-    def num_groups(self, solution: np.ndarray) -> float:
-        """The trace."""
-        return float(np.trace(solution))
-
-    def cost(self, solution: np.ndarray, counts: GroupCounts, memory: float) -> float:
-        """λ tr X."""
-        return counts.cost(self.num_groups(solution))
-
-    def trace(self, counts: GroupCounts, num_tasks: int) -> float:
-        """The most groups."""
-        return counts.most
 
     def program_terms(self, cvxpy: ModuleType, matrix: Any, counts: GroupCounts) -> ProgramTerms:
         """The positive cone, the row sums, and the trace; X ⪯ I is implied."""
@@ -81,23 +73,19 @@ class AveragingMatrices:
             constraints.append(trace == counts.most)
         elif (counts.fewest, counts.most) != (1, matrix.shape[0]):
             constraints += [trace >= counts.fewest, trace <= counts.most]
-        cost = None if counts.fixed else counts.price * trace
-        return ProgramTerms(constraints, cost, lambda: None)
+        return ProgramTerms(constraints, lambda: None)
 
-    def feasible(self, multipliers: np.ndarray, counts: GroupCounts) -> np.ndarray:
-        """The symmetric part, clipped at 0 from below."""
-        return np.maximum(0.5 * (multipliers + multipliers.T), 0.0)
+    def bound(self, linear: np.ndarray, multipliers: np.ndarray, counts: GroupCounts) -> float:
+        """1ᵀM1/n and the k-1 largest eigenvalues without the vector 1, where M = C + N.
 
-    def bound(self, affinity: np.ndarray, multipliers: np.ndarray, counts: GroupCounts) -> float:
-        """1ᵀM1/n + the k-1 largest of λ_i - λ, less λ; M = U + N, λ_i its eigenvalues without 1.
-
-        As ⟨N, X⟩ ≥ 0, ⟨U, X⟩ ≤ ⟨M, X⟩ = 1ᵀM1/n + ⟨PMP, X⟩, and PXP is a projection of rank k-1
-        (Ky Fan). Where k is free, each further eigenvalue counts as far as it is above the price.
+        N is the symmetric part of the multipliers, clipped at 0 from below. As ⟨N, X⟩ ≥ 0,
+        ⟨C, X⟩ ≤ ⟨M, X⟩ = 1ᵀM1/n + ⟨PMP, X⟩, and PXP is a projection of rank k-1 (Ky Fan). Where k
+        is free, each further eigenvalue counts if it is positive.
         """
-        matrix = affinity + multipliers
-        gains = eigenvalues_orthogonal_to_ones(matrix)[::-1] - counts.price
-        certain, optional = gains[: counts.fewest - 1], gains[counts.fewest - 1 : counts.most - 1]
-        constant = float(matrix.sum()) / len(matrix) - counts.price
+        matrix = linear + np.maximum(0.5 * (multipliers + multipliers.T), 0.0)
+        values = eigenvalues_orthogonal_to_ones(matrix)[::-1]
+        certain, optional = values[: counts.fewest - 1], values[counts.fewest - 1 : counts.most - 1]
+        constant = float(matrix.sum()) / len(matrix)
         return constant + float(certain.sum()) + float(np.maximum(optional, 0.0).sum())
 
     def candidate_multipliers(
@@ -110,35 +98,31 @@ class AveragingMatrices:
             yield averaging_multipliers(affinity, labels, level)
 
     def nearest_spectral(
-        self, target: np.ndarray, counts: GroupCounts, rho: float, memory: float
+        self, target: np.ndarray, counts: GroupCounts, guess: float
     ) -> tuple[np.ndarray, float]:
-        """11ᵀ/n + Y: eigenvalues shifted by one θ and clipped to [0, 1]; the memory is ρθ.
+        """11ᵀ/n + Y: eigenvalues shifted by one θ, 0 where k is free, and clipped to [0, 1].
 
-        Eigenvalues far below the last θ are not computed, unless the new one turns out lower.
+        Eigenvalues far below the guess are not computed, unless θ turns out lower.
         """
         num_tasks = len(target)
         mean = target.mean(axis=0)
         centred = target - mean - mean[:, None] + mean.mean()
         # The vector 1 belongs to 11ᵀ/n alone: its eigenvalue is put below all that count.
         centred -= (2.0 + float(np.linalg.norm(centred))) / num_tasks
-        if counts.fixed:
-            guess = memory / rho
-            lowest = guess - 0.05 * (1.0 + abs(guess)) if np.isfinite(guess) else -np.inf
-        else:
-            lowest = counts.price / rho
+        lowest = guess - 0.05 * (1.0 + abs(guess)) if counts.fixed else 0.0
         while True:
             limits = [lowest, np.inf] if np.isfinite(lowest) else None
             values, vectors = scipy.linalg.eigh(
                 centred, check_finite=False, driver="evr", subset_by_value=limits
             )
-            shift = shift_to_trace(values, counts.most - 1) if counts.fixed else lowest
+            shift = shift_to_trace(values, counts.most - 1) if counts.fixed else 0.0
             if not counts.fixed or not np.isfinite(lowest) or shift > lowest:
                 break
             lowest = -np.inf
         weights = np.clip(values - shift, 0.0, 1.0)
         used = weights > 0
         factor = vectors[:, used] * np.sqrt(weights[used])
-        return factor @ factor.T + 1.0 / num_tasks, rho * shift
+        return factor @ factor.T + 1.0 / num_tasks, shift
 
     def nearest_entrywise(self, target: np.ndarray, counts: GroupCounts) -> np.ndarray:
         """Clipped at 0 from below."""

@@ -38,15 +38,15 @@ class RelaxationSolution(NamedTuple):
     """Solution of the relaxation.
 
     Attributes:
-        solution: float[n, n], X, symmetric; None where the solver failed.
-        multipliers: float[n, n], N, symmetric, of which ``relaxation_bound`` makes a bound; zero
-            where the solver failed.
+        solution: float[n, n], X of the tasks, symmetric; None where the solver failed.
+        multipliers: float[N, N], symmetric, of which ``relaxation_bound`` makes a bound; None
+            where the solver failed. N is n, or more where the objective's X has further rows.
         status: "optimal", "optimal_inaccurate", or "failed" and the reason; and, in brackets, the
             solver, as in "optimal (CLARABEL)".
     """
 
     solution: np.ndarray | None
-    multipliers: np.ndarray
+    multipliers: np.ndarray | None
     status: str
 
 
@@ -84,7 +84,7 @@ def solve_relaxation(
     num_tasks = len(affinity)
     solver = choose_solver(solver, num_tasks)
     if num_tasks == 1:
-        return RelaxationSolution(np.ones((1, 1)), np.zeros((1, 1)), "optimal")
+        return RelaxationSolution(np.ones((1, 1)), None, "optimal")
     if solver == "ADMM":
         solved = _by_splitting(affinity, goal, labels)
     else:
@@ -101,21 +101,23 @@ def _by_splitting(
         tolerance = FINE_TOLERANCE if len(affinity) <= LARGEST_FINE else COARSE_TOLERANCE
         result = solve_by_splitting(affinity, labels, goal, tolerance=tolerance)
     except (np.linalg.LinAlgError, ArithmeticError) as error:
-        return _failed(affinity, type(error).__name__)
+        return _failed(type(error).__name__)
     status = "optimal" if result.converged else "optimal_inaccurate"
-    return RelaxationSolution(result.solution, result.multipliers, status)
+    solution = result.solution[: len(affinity), : len(affinity)]
+    return RelaxationSolution(solution, result.multipliers, status)
 
 
 def _by_cvxpy(affinity: np.ndarray, goal: ResolvedGoal, solver: str) -> RelaxationSolution:
     cp = import_cvxpy()
-    num_tasks = len(affinity)
-    matrix = cp.Variable((num_tasks, num_tasks), symmetric=True)
+    num_tasks, relaxation = len(affinity), goal.objective.relaxation
+    counts = goal.counts(num_tasks)
+    linear = relaxation.linear(affinity, counts)
+    matrix = cp.Variable(linear.shape, symmetric=True)
     # The diagonal is non-negative by X ⪰ 0, and the lower triangle mirrors the upper one.
-    upper = np.triu_indices(num_tasks, 1)
+    upper = np.triu_indices(len(linear), 1)
     nonnegative = matrix[upper] >= 0
-    terms = goal.objective.relaxation.program_terms(cp, matrix, goal.counts(num_tasks))
-    value = cp.sum(cp.multiply(affinity, matrix))
-    value = value if terms.cost is None else value - terms.cost
+    terms = relaxation.program_terms(cp, matrix, counts)
+    value = cp.sum(cp.multiply(linear, matrix))
     problem = cp.Problem(cp.Maximize(value), [*terms.constraints, nonnegative])
     try:
         with warnings.catch_warnings():
@@ -123,12 +125,12 @@ def _by_cvxpy(affinity: np.ndarray, goal: ResolvedGoal, solver: str) -> Relaxati
             warnings.filterwarnings("ignore", message="Solution may be inaccurate")
             problem.solve(solver=solver)
     except (cp.error.SolverError, ArithmeticError, ValueError) as error:
-        return _failed(affinity, type(error).__name__)
+        return _failed(type(error).__name__)
     status = str(problem.status)
     if status not in ("optimal", "optimal_inaccurate") or matrix.value is None:
-        return _failed(affinity, status)
-    solution = np.asarray(matrix.value)
-    multipliers = np.zeros((num_tasks, num_tasks))
+        return _failed(status)
+    solution = np.asarray(matrix.value)[:num_tasks, :num_tasks]
+    multipliers = np.zeros(linear.shape)
     if nonnegative.dual_value is not None and np.all(np.isfinite(nonnegative.dual_value)):
         # One multiplier stands for the pair X_ij = X_ji, so each entry gets half of it.
         multipliers[upper] = np.maximum(0.5 * nonnegative.dual_value, 0.0)
@@ -140,11 +142,13 @@ def _by_cvxpy(affinity: np.ndarray, goal: ResolvedGoal, solver: str) -> Relaxati
     return RelaxationSolution(0.5 * (solution + solution.T), multipliers, status)
 
 
-def _failed(affinity: np.ndarray, reason: str) -> RelaxationSolution:
-    return RelaxationSolution(None, np.zeros_like(affinity), f"failed: {reason}")
+def _failed(reason: str) -> RelaxationSolution:
+    return RelaxationSolution(None, None, f"failed: {reason}")
 
 
-def relaxation_bound(affinity: np.ndarray, multipliers: np.ndarray, goal: ResolvedGoal) -> float:
+def relaxation_bound(
+    affinity: np.ndarray, multipliers: np.ndarray | None, goal: ResolvedGoal
+) -> float:
     """Bounds the objective of every partition from above, for any multipliers N.
 
     By the mean within groups, let X be the averaging matrix of a partition into k groups: X ≥ 0,
@@ -162,22 +166,23 @@ def relaxation_bound(affinity: np.ndarray, multipliers: np.ndarray, goal: Resolv
 
     Args:
         affinity: float[n, n], U, symmetric and finite.
-        multipliers: float[n, n], N; it is symmetrised, and clipped at 0 from below.
+        multipliers: float[N, N], N above; whatever they are the bound holds. None means 0.
         goal: what is asked.
 
     Returns:
-        The better of the bounds with N and with N = 0.
+        The better of the bounds with the multipliers and without.
     """
     relaxation, counts = goal.objective.relaxation, goal.counts(len(affinity))
-    feasible = relaxation.feasible(multipliers, counts)
+    linear = relaxation.linear(affinity, counts)
     bounds = []
-    for used in (feasible, np.zeros_like(feasible)):
-        bound = relaxation.bound(affinity, used, counts)
-        size = float(np.linalg.norm(affinity + used)) + abs(bound) + abs(counts.price)
-        trace = relaxation.trace(counts, len(affinity))
-        margin = 4.0 * len(affinity) * trace * float(np.finfo(np.float64).eps) * size
-        bounds.append(bound + margin)
-    return min(bounds)
+    for used in (np.zeros_like(linear), multipliers):
+        if used is not None:
+            bound = relaxation.bound(linear, used, counts)
+            size = float(np.linalg.norm(linear + used)) + abs(bound) + abs(counts.price)
+            # An error in an eigenvalue counts as often as the trace of X.
+            trace = len(affinity) + counts.most
+            bounds.append(bound + 4.0 * len(affinity) * trace * np.finfo(np.float64).eps * size)
+    return float(min(bounds))
 
 
 def choose_solver(solver: str | None, num_tasks: int) -> str:

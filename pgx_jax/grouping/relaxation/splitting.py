@@ -1,9 +1,9 @@
 """The relaxation for hundreds of tasks: splitting between its two sets, from a known partition.
 
 The X of the relaxation (``Relaxation``) are in two sets that are easy to project on, one of the
-spectrum, one of the entries; U is the affinity and λk what k groups cost. ADMM alternates:
+spectrum, one of the entries, and ⟨C, X⟩ is maximised. ADMM alternates the projections on both:
 
-    X ← Π(Z - D + U/ρ), less λk(X)/ρ,    Z ← Π'(X + D),    D ← D + X - Z.
+    X ← Π(Z - D + C/ρ),    Z ← Π'(X + D),    D ← D + X - Z.
 
 N = -ρD are multipliers of the second set at every step, so every step gives a bound that holds,
 however early the iteration stops.
@@ -38,8 +38,8 @@ class SplittingResult(NamedTuple):
     """Where the iteration ended.
 
     Attributes:
-        solution: float[n, n], Z, nearly feasible.
-        multipliers: float[n, n], N with the least bound.
+        solution: float[N, N], Z, nearly feasible.
+        multipliers: float[N, N], N with the least bound.
         bound: that bound; it holds for every partition, up to rounding errors.
         steps: steps taken; 0 where the starting multipliers were enough.
         converged: whether a tolerance was met.
@@ -81,13 +81,14 @@ def solve_by_splitting(
     and selection", for the projection where groups are averaged.
     """
     relaxation, counts = goal.objective.relaxation, goal.counts(len(affinity))
+    linear = relaxation.linear(affinity, counts)
     solution = relaxation.partition_matrix(labels)
-    objective = float(np.sum(affinity * solution)) - counts.cost(int(labels.max()) + 1)
+    objective = float(np.sum(linear * solution))
     scale = 1.0 + abs(objective)
-    best = np.zeros_like(affinity)
-    best_bound = relaxation.bound(affinity, best, counts)
+    best = np.zeros_like(linear)
+    best_bound = relaxation.bound(linear, best, counts)
     for multipliers in relaxation.candidate_multipliers(affinity, labels, counts):
-        bound = relaxation.bound(affinity, multipliers, counts)
+        bound = relaxation.bound(linear, multipliers, counts)
         if bound < best_bound:
             best, best_bound = multipliers, bound
     if best_bound - objective <= tolerance * scale:
@@ -96,12 +97,12 @@ def solve_by_splitting(
     guide = best if best.any() else affinity
     rho = float(np.abs(eigenvalues_orthogonal_to_ones(guide)).max())
     scaled = -best / rho
-    memory = np.nan
+    shift = np.nan
     bounds: list[float] = []
     converged, step = False, 0
     for step in range(1, max_steps + 1):
-        target = solution - scaled + affinity / rho
-        projected, memory = relaxation.nearest_spectral(target, counts, rho, memory)
+        target = solution - scaled + linear / rho
+        projected, shift = relaxation.nearest_spectral(target, counts, shift)
         relaxed = OVER_RELAXATION * projected + (1 - OVER_RELAXATION) * solution
         shifted = relaxed + scaled
         previous, solution = solution, relaxation.nearest_entrywise(shifted, counts)
@@ -109,12 +110,12 @@ def solve_by_splitting(
         if step % CHECK_EVERY and step < max_steps:
             continue
         multipliers = -rho * scaled
-        bound = relaxation.bound(affinity, multipliers, counts)
+        bound = relaxation.bound(linear, multipliers, counts)
         if bound < best_bound:
             best, best_bound = multipliers, bound
         primal = float(np.linalg.norm(projected - solution)) / float(np.linalg.norm(solution))
         change = rho * float(np.linalg.norm(solution - previous))
-        value = float(np.sum(affinity * projected)) - relaxation.cost(projected, counts, memory)
+        value = float(np.sum(linear * projected))
         gap, left = best_bound - objective, abs(best_bound - value)
         # What the relaxation leaves open no step can close; a share of it is not worth many.
         if (
@@ -131,5 +132,5 @@ def solve_by_splitting(
             size = max(float(np.linalg.norm(multipliers)), 1e-12)
             ratio = np.sqrt(primal * size / max(change, 1e-12))
             factor = float(np.clip(ratio, 0.5, 2.0))
-            rho, scaled = rho * factor, scaled / factor
+            rho, scaled, shift = rho * factor, scaled / factor, shift / factor
     return SplittingResult(solution, best, best_bound, step, converged)

@@ -137,8 +137,8 @@ def _improve_in_place(
 def _group_sums(affinity: np.ndarray, labels: np.ndarray, num_groups: int) -> _GroupSums:
     member = (labels[:, :, None] == np.arange(num_groups)).astype(np.float64)
     to_group = affinity @ member
-    own = member * to_group
-    return _GroupSums(labels, to_group, own.sum(axis=2), member.sum(axis=1), own.sum(axis=1))
+    inside = member * to_group
+    return _GroupSums(labels, to_group, inside.sum(axis=2), member.sum(axis=1), inside.sum(axis=1))
 
 
 def _move_gains(sums: _GroupSums, objective: Objective) -> np.ndarray:

@@ -186,7 +186,9 @@ def _candidate_sizes(
     best = int(values.argmax()) + 1
     candidates |= {best - 2, best - 1, best + 1, best + 2, 1, num_tasks}
     if solution is not None:
-        relaxed = round(objective.relaxation.num_groups(solution))
+        # X_ii over the sum of row i is 1/|g(i)| for the X of a partition.
+        diagonal = solution.diagonal()
+        relaxed = round(float(np.sum(diagonal / np.maximum(solution.sum(axis=1), diagonal))))
         candidates |= {relaxed - 1, relaxed, relaxed + 1}
     return sorted(size for size in candidates if 1 <= size <= num_tasks)
 

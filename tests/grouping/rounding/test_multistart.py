@@ -1,19 +1,9 @@
 import numpy as np
 import pytest
 
-from pgx_jax.grouping import local_search
-from pgx_jax.grouping.local_search import improve, objectives
-from pgx_jax.grouping.partitions import (
-    canonical_labels,
-    normalise_affinity,
-    partition_objective,
-)
-from pgx_jax.grouping.rounding import (
-    farthest_first,
-    merge_path,
-    round_to_groups,
-    round_with_penalty,
-)
+from pgx_jax.grouping.objectives import partition_objective
+from pgx_jax.grouping.partitions import normalise_affinity
+from pgx_jax.grouping.rounding.multistart import farthest_first, round_to_groups, round_with_penalty
 from tests.grouping.affinities import KINDS, make_affinity
 from tests.reference import partitions as reference
 
@@ -62,23 +52,6 @@ def test_exactly_k_groups(kind):
         np.testing.assert_array_equal(np.unique(labels), np.arange(size))
 
 
-def test_merge_path_and_farthest_first_leave_no_group_empty():
-    affinity = make_affinity("random", 9)
-    for size, labels in enumerate(merge_path(affinity), start=1):
-        np.testing.assert_array_equal(np.unique(labels), np.arange(size))
-    for points in (np.zeros((9, 3)), affinity):
-        for size in range(1, 10):
-            for labels in farthest_first(points, size):
-                np.testing.assert_array_equal(np.unique(labels), np.arange(size))
-
-
-def test_merge_path_takes_the_best_merge_first():
-    affinity = normalise_affinity(make_affinity("random", 8)).values
-    second_last = merge_path(affinity)[6]
-    best = reference.best_partition(affinity, 7)[0]
-    assert objectives(affinity, second_last[None], 7)[0] == pytest.approx(best)
-
-
 def test_deterministic():
     affinity = normalise_affinity(make_affinity("random", 30)).values
     np.testing.assert_array_equal(round_to_groups(affinity, 5), round_to_groups(affinity, 5))
@@ -96,46 +69,16 @@ def test_within_one_percent_at_nine_tasks():
     assert np.mean(regret) < 0.01
 
 
-@pytest.mark.parametrize("kind", ["random", "block", "low_rank"])
-def test_one_start_after_another_makes_the_same_moves(kind, monkeypatch):
-    affinity = normalise_affinity(make_affinity(kind, 24)).values
-    starts = np.random.default_rng(0).permuted(np.tile(np.arange(24) % 5, (8, 1)), axis=1)
-    together = improve(affinity, starts, 5)
-    monkeypatch.setattr(local_search, "LARGEST_BATCHED", 10)
-    np.testing.assert_array_equal(improve(affinity, starts, 5), together)
-    assert (objectives(affinity, together, 5) > objectives(affinity, starts, 5)).all()
-
-
-def naive_merge_path(affinity):
-    """Greedy merging by trying every pair of groups."""
-    groups = [[task] for task in range(len(affinity))]
-    path = []
-    while True:
-        labels = np.empty(len(affinity), int)
-        for number, group in enumerate(groups):
-            labels[group] = number
-        path.append(canonical_labels(labels))
-        if len(groups) == 1:
-            return np.array(path[::-1])
-        value = [affinity[np.ix_(group, group)].sum() / len(group) for group in groups]
-        best = (-np.inf, 0, 0)
-        for first, one in enumerate(groups):
-            for second in range(first + 1, len(groups)):
-                both = one + groups[second]
-                gain = affinity[np.ix_(both, both)].sum() / len(both)
-                best = max(best, (gain - value[first] - value[second], first, second))
-        groups[best[1]] += groups.pop(best[2])
-
-
-@pytest.mark.parametrize("kind", ["random", "block", "low_rank", "heavy_tailed"])
-def test_merge_path_equals_trying_every_pair(kind):
-    affinity = normalise_affinity(make_affinity(kind, 14)).values
-    np.testing.assert_array_equal(merge_path(affinity), naive_merge_path(affinity))
-
-
 @pytest.mark.slow
 def test_a_thousand_tasks_are_rounded():
     group = np.arange(1000) % 20
     noise = np.random.default_rng(0).normal(size=(1000, 1000))
     affinity = normalise_affinity(1.0 * (group[:, None] == group) + 0.8 * noise).values
     np.testing.assert_array_equal(round_to_groups(affinity, 20), group)
+
+
+def test_farthest_first_leaves_no_group_empty():
+    for points in (np.zeros((9, 3)), make_affinity("random", 9)):
+        for size in range(1, 10):
+            for labels in farthest_first(points, size):
+                np.testing.assert_array_equal(np.unique(labels), np.arange(size))
