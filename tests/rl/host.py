@@ -6,7 +6,7 @@ from pgx_jax.networks import MLP, Critic
 from pgx_jax.rl.algorithms import PPO, PPOConfig
 from pgx_jax.rl.policies import make_policy
 from pgx_jax.rl.training import share_environments
-from tests.envs.host_environments import host_environment, host_tasks
+from tests.envs.host.environments import host_environment, host_tasks
 
 NUM_TASKS, NUM_ENVS, NUM_STEPS = 3, 6, 13
 CONFIG = PPOConfig(

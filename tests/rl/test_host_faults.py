@@ -12,8 +12,8 @@ from pgx_jax.networks import MLP
 from pgx_jax.rl.evaluation import evaluate, evaluate_many
 from pgx_jax.rl.policies import make_policy
 from pgx_jax.rl.transitions import collect_transitions
-from tests.envs.host_environments import host_environment, left_running
-from tests.envs.host_probes import tasks, with_fault
+from tests.envs.host.environments import host_environment, left_running
+from tests.envs.host.probes import tasks, with_fault
 from tests.rl.host import NOW, NUM_TASKS, SHARED, TASKS, make_ppo
 
 

@@ -18,8 +18,8 @@ from pgx_jax.rl.policies import make_policy
 from pgx_jax.rl.rollout import reset_rollout, rollout, tasks_of
 from pgx_jax.rl.training import share_environments
 from pgx_jax.rl.transitions import collect_transitions
-from tests.envs.host_environments import host_environment, host_tasks, left_running, seed_of
-from tests.envs.host_probes import play, tasks
+from tests.envs.host.environments import host_environment, host_tasks, left_running, seed_of
+from tests.envs.host.probes import play, tasks
 from tests.rl.host import CONFIG, NOW, NUM_ENVS, NUM_STEPS, NUM_TASKS, SHARED, TASKS, make_ppo
 from tests.rl.reference import advantages_by_loop
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from pgx_jax.experiments.leaves import leaf_values
 from pgx_jax.experiments.report.costs import COSTS, step_titles
 from pgx_jax.experiments.report.curves import CURVES
 from pgx_jax.experiments.report.grouping import AFFINITY, CERTIFICATE, GROUPS, SELECTION
@@ -53,7 +52,7 @@ _SETTINGS = Section(
     "Settings",
     lambda report, rows, figures: {
         "tables": {
-            "Configuration": list(leaf_values(report["config"])),
+            "Configuration": list(flat_settings(report["config"])),
             "Versions": list(report["versions"].items()),
         }
     },

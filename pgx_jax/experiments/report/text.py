@@ -6,11 +6,11 @@ from typing import Any
 _MINUS = "\N{MINUS SIGN}"
 
 
-def leaf_values(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     """Settings with those of nested ones, named as in "estimation.l2"."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from leaf_values(value, f"{prefix}{name}.")
+            yield from flat_settings(value, f"{prefix}{name}.")
         else:
             # The same text whether the value comes from Python or from JSON.
             plain = list(value) if isinstance(value, tuple) else value
@@ -19,7 +19,7 @@ def leaf_values(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple
 
 def setting(report: Mapping[str, Any], name: str, default: Any = None) -> Any:
     """A setting of a report by its own name, wherever its configuration holds it."""
-    for path, value in leaf_values(report["config"]):
+    for path, value in flat_settings(report["config"]):
         if path.rpartition(".")[2] == name:
             return value
     return default

@@ -132,13 +132,14 @@ class TestExperts:
     @pytest.mark.slow
     def test_a_clone_of_them_masters_mt10(self):
         """The warm start: experts, cloning, greedy policy; 8 episodes a task."""
+        from pgx_jax.networks import MLP
         from pgx_jax.rl.cloning import clone
         from pgx_jax.rl.evaluation import evaluate
-        from pgx_jax.rl.rollout import make_policy
+        from pgx_jax.rl.policies import make_policy
 
         family = make_family("metaworld-mt10", backend=needs("envpool"))
         shown = family.experts(family, jax.random.key(0), num_episodes=20)
-        policy = make_policy(family.environment, (64, 64, 64))
+        policy = make_policy(family.environment, MLP())
         params, _ = clone(
             policy,
             policy.init(jax.random.key(1)),
