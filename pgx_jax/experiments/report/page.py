@@ -12,7 +12,7 @@ from pgx_jax.experiments.report.grouping import AFFINITY, CERTIFICATE, GROUPS, S
 from pgx_jax.experiments.report.scores import SCORES, TASKS
 from pgx_jax.experiments.report.sections import Figures, Report, Section
 from pgx_jax.experiments.report.strips import STRIPS
-from pgx_jax.experiments.report.text import number, plain, plural
+from pgx_jax.experiments.report.text import flat_settings, number, plain, plural
 from pgx_jax.registry import Registry
 
 
