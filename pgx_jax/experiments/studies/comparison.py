@@ -42,7 +42,7 @@ STUDIES.register(
             *("num_groups", "labels", "task_names", "affinity", "adjusted_rand_index"),
             *("method_adjusted_rand_index", "certified_gap", "selection", "scores", "env_steps"),
             *("total_env_steps", "held_out_selection_steps", "num_params", "method_labels"),
-            "wall_seconds",
+            *("methods", "wall_seconds"),
         ),
         summarise=_paired,
     ),
