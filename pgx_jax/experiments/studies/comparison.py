@@ -35,8 +35,8 @@ STUDIES.register(
         what="final mean return per method, and PolicyGradEx's difference to each alternative "
         "paired by seed; Student-t intervals of 95 % over seeds",
         cases={
-            "cartpole": {"environment": "cartpole"},
             "cartpole-planted": {"environment": "cartpole-planted"},
+            "cartpole": {"environment": "cartpole"},
         },
         keep=(
             *("num_groups", "labels", "task_names", "affinity", "adjusted_rand_index"),
