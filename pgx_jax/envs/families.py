@@ -83,6 +83,82 @@ FAMILIES: dict[str, FamilyEntry] = {
         "brax ant with varied physics and target direction",
         ("spring", "positional", "generalized", "mjx"),
     ),
+    "cartpole-sign": FamilyEntry(
+        "pgx_jax.envs.cartpole_variants",
+        "cartpole_sign",
+        "run",
+        "CartPole as in cartpole, the force's sign random: two known groups",
+    ),
+    "cartpole-goal": FamilyEntry(
+        "pgx_jax.envs.cartpole_goal",
+        "cartpole_goal",
+        "run",
+        "CartPole paid for the cart at a hidden place",
+    ),
+    "cartpole-identical": FamilyEntry(
+        "pgx_jax.envs.cartpole_variants",
+        "cartpole_identical",
+        "run",
+        "copies of CartPole: one group, nothing to find",
+    ),
+    "navigation": FamilyEntry(
+        "pgx_jax.envs.navigation",
+        "navigation",
+        "run",
+        "a point that moves to a hidden goal in the plane",
+    ),
+    "direction": FamilyEntry(
+        "pgx_jax.envs.direction",
+        "direction",
+        "run",
+        "a velocity in the plane, paid along a hidden direction",
+    ),
+    "direction-narrow": FamilyEntry(
+        "pgx_jax.envs.direction",
+        "direction_narrow",
+        "run",
+        "the same, directions alike: one group",
+    ),
+    "pendulum": FamilyEntry(
+        "pgx_jax.envs.pendulum",
+        "pendulum",
+        "run",
+        "Pendulum with varied gravity, length and torque (gymnax)",
+    ),
+    "pendulum-sign": FamilyEntry(
+        "pgx_jax.envs.pendulum",
+        "pendulum_sign",
+        "run",
+        "the same, the torque's sign random: two known groups",
+    ),
+    "lunarlander-goal": FamilyEntry(
+        "pgx_jax.envs.lunarlander_goal",
+        "lunarlander_goal",
+        "lunarlander",
+        "LunarLander-v3 with a hidden place to land",
+        ("gymnasium", "gymnasium-async"),
+    ),
+    "brax-halfcheetah-direction": FamilyEntry(
+        "pgx_jax.envs.brax.directions",
+        "brax_halfcheetah_direction",
+        "brax",
+        "brax half-cheetah, forwards or backwards: two known groups",
+        ("spring", "positional", "generalized", "mjx"),
+    ),
+    "brax-halfcheetah-velocity": FamilyEntry(
+        "pgx_jax.envs.brax.directions",
+        "brax_halfcheetah_velocity",
+        "brax",
+        "brax half-cheetah with a hidden target velocity",
+        ("spring", "positional", "generalized", "mjx"),
+    ),
+    "brax-ant-direction": FamilyEntry(
+        "pgx_jax.envs.brax.directions",
+        "brax_ant_direction",
+        "brax",
+        "brax ant with a hidden direction to run in",
+        ("spring", "positional", "generalized", "mjx"),
+    ),
 }
 
 # A name that starts so stands for any environment of that library.

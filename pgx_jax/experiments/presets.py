@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from pgx_jax.envs.bench_presets import BENCH
 from pgx_jax.envs.families import FAMILIES, find_family
 from pgx_jax.rl.algorithms.ppo import PPOConfig
 
@@ -234,6 +235,10 @@ _GENERIC: Presets = {
     "default": {"num_steps": 4096, "score_episodes": 4, "eval_episodes": 16, "test_episodes": 4},
 }
 
+_BENCH: Presets = {
+    name: {**settings, "ppo": PPOConfig(**settings["ppo"])} for name, settings in BENCH.items()
+}
+
 PRESETS: dict[str, Presets] = {
     "cartpole": {
         **_CARTPOLE,
@@ -247,6 +252,18 @@ PRESETS: dict[str, Presets] = {
     "metaworld-mt50": _with_paper(_METAWORLD_50),
     "brax-halfcheetah": _with_paper(_BRAX),
     "brax-ant": _with_paper(_ANT),
+    "cartpole-sign": _BENCH,
+    "cartpole-goal": _BENCH,
+    "cartpole-identical": _BENCH,
+    "navigation": _BENCH,
+    "direction": _BENCH,
+    "direction-narrow": _BENCH,
+    "pendulum": _BENCH,
+    "pendulum-sign": _BENCH,
+    "lunarlander-goal": _with_paper(_LUNARLANDER),
+    "brax-halfcheetah-direction": _with_paper(_BRAX),
+    "brax-halfcheetah-velocity": _with_paper(_BRAX),
+    "brax-ant-direction": _with_paper(_ANT),
 }
 
 
