@@ -6,8 +6,8 @@ dynamics, and what is right for one direction is wrong for the opposite one.
     v' = .9 v + .1 a,    reward = v' . u - .05 |a|^2,    a clipped to [-1, 1] in each coordinate
 
 An action counts for the step it is taken in and, decaying, for all that follow: with k steps to go
-it earns c a . u - .05 |a|^2, where c = 1 - .9^k. The best action is clip(10 c u, -1, 1). Until a few
-steps before the end both its coordinates are at their bounds, unless u lies near an axis.
+it earns c a . u - .05 |a|^2, where c = 1 - .9^k. The best action is clip(10 c u, -1, 1). Until a
+few steps before the end both its coordinates are at their bounds, unless u lies near an axis.
 """
 
 import math

@@ -28,8 +28,8 @@ class LandingGoal(gymnasium.Wrapper):
     less the fuel; or, in an episode's last step, -100 for a crash or for leaving the picture, and
     +100 for coming to rest, wherever that is. Here that distance is sqrt((x - goal)^2 + y^2), so
     that a flight to the goal is paid for its way. The +100 is paid where |x - goal| is at most
-    ``zone``; coming to rest elsewhere pays 0. All else is LunarLander's, the ground too: it is level
-    on the pad alone.
+    ``zone``; coming to rest elsewhere pays 0. All else is LunarLander's, the ground too: it is
+    level on the pad alone.
 
     With goal 0 and an infinite zone all rewards are LunarLander's to the last bit.
 

@@ -15,13 +15,17 @@ NUM_TASKS, NUM_TEST_TASKS = 5, 4
 
 
 # Simulators that take seconds to make or to compile.
-HEAVY = {"metaworld-mt10", "metaworld-mt50", "brax-halfcheetah", "brax-ant"}
+HEAVY = ("metaworld", "brax")
+# Families in which the distribution holds few tasks or one, whatever the seed.
+REPEATED = {"brax-halfcheetah-direction": 2, "cartpole-identical": 1}
+# Families whose episodes all start in the same place.
+STARTS_ALIKE = {"navigation", "direction", "direction-narrow"}
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else [])
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith(HEAVY) else [])
         for name in sorted(FAMILIES)
     ],
 )
@@ -143,6 +147,8 @@ class TestTasks:
             assert set(family.groups) == set(range(family.groups.max() + 1))
 
     def test_seed_decides_the_tasks(self, family):
+        if family.name in REPEATED:
+            pytest.skip("another seed may draw the same tasks")
         again, other = family_of(family.name), family_of(family.name, seed=1)
         for name in ("train_tasks", "test_tasks"):
             drawn = rows(family, getattr(family, name))
@@ -152,16 +158,20 @@ class TestTasks:
 
     def test_all_tasks_differ_and_test_tasks_are_new(self, family):
         both = np.concatenate([rows(family, family.train_tasks), rows(family, family.test_tasks)])
-        assert len(np.unique(both, axis=0)) == NUM_TASKS + NUM_TEST_TASKS
+        expected = REPEATED.get(family.name, NUM_TASKS + NUM_TEST_TASKS)
+        assert len(np.unique(both, axis=0)) == expected
 
-    def test_tasks_change_the_dynamics(self, family):
+    def test_tasks_change_the_dynamics_or_the_rewards(self, family):
         same = jnp.broadcast_to(jax.random.key(3), (NUM_TASKS,))
         _, walk = walk_of(family, same)
         # Same random numbers, same actions: whatever differs is the task's doing.
         start = walk.final_observation[:5].reshape(5, NUM_TASKS, -1)
+        start = np.concatenate([start, walk.reward[:5, :, None]], axis=-1)
+        tasks = rows(family, family.train_tasks)
         for one in range(NUM_TASKS):
             for other in range(one):
-                assert not np.allclose(start[:, one], start[:, other], atol=1e-6)
+                differ = not np.array_equal(tasks[one], tasks[other])
+                assert np.allclose(start[:, one], start[:, other], atol=1e-6) != differ
 
 
 class TestEnvironment:
@@ -217,7 +227,8 @@ class TestEnvironment:
         np.testing.assert_array_equal(first[1:], walk[0][1:])
         for one, other in zip(jax.tree.leaves(changed), jax.tree.leaves(walk[1]), strict=True):
             np.testing.assert_array_equal(one[:, 1:], other[:, 1:])
-        assert not np.array_equal(first[0], walk[0][0])
+        if family.name not in STARTS_ALIKE:
+            assert not np.array_equal(first[0], walk[0][0])
 
     def test_batched_step_equals_steps_one_by_one(self, family):
         environment, keys, tasks = family.environment, keys_of(), family.train_tasks
