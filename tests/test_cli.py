@@ -35,7 +35,7 @@ def test_list_can_be_scanned(monkeypatch, capsys):
     _, out, _ = run(monkeypatch, capsys, "list")
     lines = out.splitlines()
     assert len(lines) <= 48
-    assert max(map(len, lines)) <= 96
+    assert max(map(len, lines)) <= 108
 
 
 def test_list_of_one_environment(monkeypatch, capsys):

@@ -87,7 +87,7 @@ FAMILIES: dict[str, FamilyEntry] = {
         "pgx_jax.envs.cartpole_variants",
         "cartpole_sign",
         "run",
-        "CartPole as in cartpole, the force's sign random: two known groups",
+        "as cartpole, the force's sign random: two known groups",
     ),
     "cartpole-goal": FamilyEntry(
         "pgx_jax.envs.cartpole_goal",
@@ -117,7 +117,7 @@ FAMILIES: dict[str, FamilyEntry] = {
         "pgx_jax.envs.direction",
         "direction_narrow",
         "run",
-        "the same, directions alike: one group",
+        "as direction, all directions near one: one group",
     ),
     "pendulum": FamilyEntry(
         "pgx_jax.envs.pendulum",
@@ -129,7 +129,7 @@ FAMILIES: dict[str, FamilyEntry] = {
         "pgx_jax.envs.pendulum",
         "pendulum_sign",
         "run",
-        "the same, the torque's sign random: two known groups",
+        "as pendulum, the torque's sign random: two known groups",
     ),
     "lunarlander-goal": FamilyEntry(
         "pgx_jax.envs.lunarlander_goal",
@@ -142,21 +142,21 @@ FAMILIES: dict[str, FamilyEntry] = {
         "pgx_jax.envs.brax.directions",
         "brax_halfcheetah_direction",
         "brax",
-        "brax half-cheetah, forwards or backwards: two known groups",
+        "half-cheetah, forwards or backwards: two known groups",
         ("spring", "positional", "generalized", "mjx"),
     ),
     "brax-halfcheetah-velocity": FamilyEntry(
         "pgx_jax.envs.brax.directions",
         "brax_halfcheetah_velocity",
         "brax",
-        "brax half-cheetah with a hidden target velocity",
+        "half-cheetah with a hidden target velocity",
         ("spring", "positional", "generalized", "mjx"),
     ),
     "brax-ant-direction": FamilyEntry(
         "pgx_jax.envs.brax.directions",
         "brax_ant_direction",
         "brax",
-        "brax ant with a hidden direction to run in",
+        "ant with a hidden direction to run in",
         ("spring", "positional", "generalized", "mjx"),
     ),
 }
