@@ -131,6 +131,12 @@ FAMILIES: dict[str, FamilyEntry] = {
         "run",
         "as pendulum, the torque's sign random: two known groups",
     ),
+    "xland-rules": FamilyEntry(
+        "pgx_jax.envs.xland_rules",
+        "xland_rules",
+        "xminigrid",
+        "XLand-MiniGrid, a hidden rule: four known groups",
+    ),
     "lunarlander-goal": FamilyEntry(
         "pgx_jax.envs.lunarlander_goal",
         "lunarlander_goal",

@@ -260,6 +260,7 @@ PRESETS: dict[str, Presets] = {
     "direction-narrow": _BENCH,
     "pendulum": _BENCH,
     "pendulum-sign": _BENCH,
+    "xland-rules": _BENCH,
     "lunarlander-goal": _with_paper(_LUNARLANDER),
     "brax-halfcheetah-direction": _with_paper(_BRAX),
     "brax-halfcheetah-velocity": _with_paper(_BRAX),

@@ -14,6 +14,7 @@ NAMES = (
     "direction-narrow",
     "pendulum",
     "pendulum-sign",
+    "xland-rules",
 )
 
 
