@@ -18,8 +18,6 @@ NUM_TASKS, NUM_TEST_TASKS = 5, 4
 HEAVY = ("metaworld", "brax")
 # Families in which the distribution holds few tasks or one, whatever the seed.
 REPEATED = {"brax-halfcheetah-direction": 2, "cartpole-identical": 1, "xland-rules": 7}
-# Families in which a step may leave all that is seen as it was.
-STANDS_STILL = {"xland-rules"}
 # Families whose episodes all start in the same place.
 STARTS_ALIKE = {"navigation", "direction", "direction-narrow"}
 
@@ -275,6 +273,8 @@ class TestEpisodes:
             assert ended
 
     def test_autoreset_returns_a_fresh_observation_and_keeps_the_last(self, family, walk):
+        if family.name == "xland-rules":
+            pytest.skip("indicators have no range; its own test compares every reset")
         result = walk[1]
         done, valid = result.done & result.valid, result.valid
         np.testing.assert_array_equal(
@@ -295,7 +295,7 @@ class TestEpisodes:
             assert (fresh >= low[env] - margin[env]).all()
             assert (fresh <= high[env] + margin[env]).all()
             assert not np.array_equal(fresh, last)
-            if when == t and family.name not in STANDS_STILL:
+            if when == t:
                 previous = result.observation[t - 1, env].reshape(-1) if t else None
                 assert previous is None or not np.array_equal(last, previous)
             checked += 1
