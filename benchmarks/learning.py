@@ -19,9 +19,10 @@ from common import mean_interval, provenance
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.families import make_family
+from pgx_jax.envs.metaworld.presets import METAWORLD_FROM_SCRATCH
 from pgx_jax.experiments.config import RunConfig, config_fields, make_config
-from pgx_jax.experiments.presets import METAWORLD_FROM_SCRATCH
 from pgx_jax.experiments.training import make_ppo, train
+from pgx_jax.rl.algorithms.ppo import PPOConfig
 from pgx_jax.rl.cloning import clone
 from pgx_jax.rl.evaluation import evaluate
 
@@ -92,7 +93,7 @@ CASES = {
             steps,
             0.9,
             episodes=50,
-            overrides={"ppo": METAWORLD_FROM_SCRATCH, "warm_start": "none"},
+            overrides={"ppo": PPOConfig(**METAWORLD_FROM_SCRATCH), "warm_start": "none"},
         )
         for name, steps in (
             ("reach", 200_000),
@@ -121,7 +122,9 @@ def learn(case: Case, seed: int) -> dict[str, Any]:
             policy, _ = clone(
                 ppo.policy,
                 agent.policy,
-                jnp.asarray(shown.observation.reshape(-1, *ppo.environment.observation_shape)),
+                jax.tree.map(
+                    lambda leaf: jnp.asarray(leaf.reshape(-1, leaf.shape[-1])), shown.observation
+                ),
                 jnp.asarray(shown.action.reshape(-1, shown.action.shape[-1])),
                 clone_key,
                 num_steps=config.clone_steps,

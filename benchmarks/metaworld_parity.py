@@ -19,16 +19,11 @@ import numpy as np
 from common import write_results
 
 from pgx_jax.envs.metaworld.experts import expert_actions, make_experts
-from pgx_jax.envs.metaworld.families import (
-    EPISODE_STEPS,
-    MT10,
-    MT50,
-    backend_maker,
-    decode,
-    goal_table,
-    metaworld_family,
-)
+from pgx_jax.envs.metaworld.families import EPISODE_STEPS, backend_maker, metaworld_family
+from pgx_jax.envs.metaworld.goals import goal_table
+from pgx_jax.envs.metaworld.observation import decode
 from pgx_jax.envs.metaworld.package import make_environment, set_goal
+from pgx_jax.envs.metaworld.tasks import MT10, MT50
 
 BACKENDS = ("envpool", "metaworld")
 REPLAY_STEPS, EARLY_STEPS, REPLAY_GOALS = 150, 20, 5

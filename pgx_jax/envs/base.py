@@ -46,20 +46,21 @@ class TimeStep(NamedTuple):
     """What B environments return from one step; finished episodes have been reset already.
 
     Attributes:
-        observation: float[B, ...], to act on next (of the new episode where one ended).
+        observation: float[B, ...], to act on next (of the new episode where one ended); or a
+            tree of such, see ``Environment.observation_shape``.
         reward: float[B].
         terminated: bool[B], the episode ended in a terminal state: nothing to bootstrap.
         truncated: bool[B], it was cut short: bootstrap from ``final_observation``.
-        final_observation: float[B, ...], the observation that this step led to, before any reset.
+        final_observation: as ``observation``, what this step led to, before any reset.
         valid: bool[B], False for a step that only reset its environment; to be masked.
         info: float[B] by name, such as success; an episode's value is the largest of its steps.
     """
 
-    observation: Array
+    observation: Any
     reward: Array
     terminated: Array
     truncated: Array
-    final_observation: Array
+    final_observation: Any
     valid: Array
     info: dict[str, Array]
 
@@ -77,8 +78,11 @@ class Environment(Protocol):
     """
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
-        """Shape of one observation."""
+    def observation_shape(self) -> Any:
+        """Shape of one observation, a tuple; a tree of shapes where observations are a tree.
+
+        Where policies see their task, it is {"observation": shape, "task": (t,)}.
+        """
         ...
 
     @property
@@ -96,8 +100,8 @@ class Environment(Protocol):
         """Names of the values that every step reports."""
         ...
 
-    def reset(self, keys: Array, tasks: Any) -> tuple[Any, Array]:
-        """Start B episodes -> state, observation float[B, ...]."""
+    def reset(self, keys: Array, tasks: Any) -> tuple[Any, Any]:
+        """Start B episodes -> state, observation float[B, ...] or a tree of such."""
         ...
 
     def step(self, keys: Array, state: Any, action: Array, tasks: Any) -> tuple[Any, TimeStep]:
@@ -120,11 +124,17 @@ class TaskFamily(NamedTuple):
             "success", of which an episode has the largest of its steps.
         notes: facts that a reader of the results has to know, such as the backend and the
             version of the reward.
-        experts: ``(family, key, *, num_episodes)`` -> demonstrations of every source task, with
-            observation, action and success; None where nobody can show them.
+        experts: ``(family, key, *, num_episodes)`` -> demonstrations of every source task, a
+            NamedTuple with observation, action [n, N, T, ...] and success [n, N]; None where
+            nobody can show them.
         render: ``(task, act, num_frames)`` -> uint8[frames, height, width, 3] of an episode in a
             source task under ``act(observation) -> action``; None where nothing can be drawn.
         close: releases what the environment holds on the host; None where it holds nothing.
+        default_identity: how policies see their task unless asked otherwise, "hidden" or
+            "one_hot"; see ``pgx_jax.envs.identity``.
+        test_identity: int[number of held-out tasks], the source task whose identity each shares;
+            None where a held-out task has no identity.
+        plain: the family whose tasks this one makes visible; None where they are hidden.
     """
 
     name: str
@@ -139,6 +149,9 @@ class TaskFamily(NamedTuple):
     experts: Callable[..., Any] | None = None
     render: Callable[..., np.ndarray] | None = None
     close: Callable[[], None] | None = None
+    default_identity: str = "hidden"
+    test_identity: np.ndarray | None = None
+    plain: TaskFamily | None = None
 
     @property
     def num_tasks(self) -> int:

@@ -6,6 +6,8 @@ group training. Apart from the families' modules, which import JAX.
 
 from typing import Any
 
+from pgx_jax.envs.presets import SMOKE, Presets
+
 _PPO: dict[str, Any] = {
     "num_envs": 80,
     "num_steps": 64,
@@ -17,21 +19,13 @@ _PPO: dict[str, Any] = {
     "entropy_coefficient": 0.003,
 }
 
-BENCH: dict[str, dict[str, Any]] = {
+BENCH: Presets = {
     "smoke": {
+        **SMOKE,
         "ppo": {**_PPO, "num_envs": 40, "num_steps": 32},
         "hidden_sizes": (16, 16),
-        "num_test_tasks": 6,
         "meta_steps": 10_000,
-        "num_steps": 128,
-        "dim": 32,
-        "num_subsets": 20,
-        "score_episodes": 1,
-        "max_groups": 3,
         "group_steps": 10_000,
-        "eval_episodes": 2,
-        "test_episodes": 1,
-        "selection_episodes": 1,
     },
     "default": {
         "ppo": _PPO,
@@ -42,4 +36,3 @@ BENCH: dict[str, dict[str, Any]] = {
         "group_steps": 100_000,
     },
 }
-BENCH["paper"] = {**BENCH["default"], "num_steps": 2048}

@@ -11,16 +11,14 @@ def record_frames(
     act: Callable[[np.ndarray], np.ndarray],
     num_frames: int,
     *,
-    prepare: Callable[[np.ndarray], np.ndarray] | None = None,
     seed: int = 0,
 ) -> np.ndarray:
     """Evenly spaced frames of one episode; closes the environment.
 
     Args:
         environment: a Gymnasium environment whose ``render_mode`` is "rgb_array".
-        act: observation -> action as the environment takes it.
+        act: observation, float32, -> action as the environment takes it.
         num_frames: frames to keep; a shorter episode repeats its last one.
-        prepare: turns the environment's observation into what ``act`` takes.
         seed: of the episode.
 
     Returns:
@@ -33,8 +31,7 @@ def record_frames(
         observation, _ = environment.reset(seed=seed)
         frames, done = [environment.render()], False
         while not done:
-            seen = np.asarray(observation, np.float32)
-            action = act(seen if prepare is None else prepare(seen))
+            action = act(np.asarray(observation, np.float32))
             observation, _, terminated, truncated, _ = environment.step(action)
             done = bool(terminated or truncated)
             frames.append(environment.render())

@@ -103,8 +103,8 @@ def gymnasium_family(
         )
 
     def render(task: int, act: Any, num_frames: int) -> np.ndarray:
-        drawn = maker({**rows[task], "render_mode": "rgb_array"}, form=form)()
-        return record_frames(drawn, act, num_frames)
+        environment = maker({**rows[task], "render_mode": "rgb_array"}, form=form)()
+        return record_frames(environment, act, num_frames)
 
     environment = HostEnvironment(
         name,

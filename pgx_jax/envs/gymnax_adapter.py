@@ -32,12 +32,12 @@ class GymnaxEnvironment:
     @property
     def observation_shape(self) -> tuple[int, ...]:
         """Shape of one observation."""
-        return _make(self.name).observation_shape
+        return _load(self.name).observation_shape
 
     @property
     def action_space(self) -> ActionSpace:
         """What an action is."""
-        return _make(self.name).action_space
+        return _load(self.name).action_space
 
     @property
     def max_episode_steps(self) -> int:
@@ -54,25 +54,25 @@ class GymnaxEnvironment:
     @property
     def default_task(self) -> Any:
         """Gymnax's default parameters."""
-        return _make(self.name).default_task
+        return _load(self.name).default_task
 
     def reset(self, keys: Array, tasks: Any) -> tuple[Any, Array]:
         """Start B episodes -> state, observation float[B, ...]."""
-        made = _make(self.name)
-        observation, state = jax.vmap(made.environment.reset_env)(keys, tasks)
-        return jax.tree.map(_strong, state), made.encode(observation)
+        loaded = _load(self.name)
+        observation, state = jax.vmap(loaded.environment.reset_env)(keys, tasks)
+        return jax.tree.map(_strong, state), loaded.encode(observation)
 
     def step(self, keys: Array, state: Any, action: Array, tasks: Any) -> tuple[Any, TimeStep]:
         """Advance B environments by one step and reset those that finished."""
-        made = _make(self.name)
+        loaded = _load(self.name)
 
         def one_step(key: Array, state: Any, action: Array, task: Any) -> Any:
-            if isinstance(made.action_space, Box):
-                space = made.environment.action_space(task)
+            if isinstance(loaded.action_space, Box):
+                space = loaded.environment.action_space(task)
                 low, high = (jnp.asarray(bound, jnp.float32) for bound in (space.low, space.high))
                 unit = (jnp.clip(action, -1.0, 1.0) + 1.0) / 2.0
                 action = low + unit.reshape(space.shape) * (high - low)
-            return made.environment.step(key, state, action, task)
+            return loaded.environment.step(key, state, action, task)
 
         observation, after, reward, terminated, truncated, info = jax.vmap(one_step)(
             keys, state, action, tasks
@@ -80,17 +80,17 @@ class GymnaxEnvironment:
         # Some environments count in another type after a step than after a reset.
         after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
         return jax.tree.map(_strong, after), TimeStep(
-            observation=made.encode(observation),
+            observation=loaded.encode(observation),
             reward=reward.astype(jnp.float32).reshape(keys.shape[0]),
             terminated=terminated,
             truncated=truncated & ~terminated,
-            final_observation=made.encode(info["final_observation"]),
+            final_observation=loaded.encode(info["final_observation"]),
             valid=jnp.ones(terminated.shape, bool),
             info={},
         )
 
 
-class _Made(NamedTuple):
+class _Loaded(NamedTuple):
     environment: Any
     default_task: Any
     observation_shape: tuple[int, ...]
@@ -110,7 +110,7 @@ def _strong(value: Array) -> Array:
 
 
 @lru_cache(maxsize=32)
-def _make(name: str) -> _Made:
+def _load(name: str) -> _Loaded:
     try:
         import gymnax
     except ImportError as error:
@@ -140,7 +140,7 @@ def _make(name: str) -> _Made:
         num_states = getattr(environment.observation_space(params), "n", None)
     shape = observation.shape if num_states is None else (int(num_states),)
     space = environment.action_space(params)
-    return _Made(environment, params, shape, _action_space(space, name), num_states)
+    return _Loaded(environment, params, shape, _action_space(space, name), num_states)
 
 
 def _action_space(space: Any, name: str) -> ActionSpace:

@@ -9,6 +9,30 @@ import numpy as np
 from pgx_jax.envs.base import Discrete, TaskFamily
 from pgx_jax.envs.frames import record_frames
 from pgx_jax.envs.host.environment import HostBatch, HostEnvironment, HostTasks
+from pgx_jax.envs.presets import SMOKE, Presets
+
+PRESETS: Presets = {
+    "smoke": {
+        **SMOKE,
+        "ppo": {"num_envs": 40, "num_steps": 32},
+        "meta_steps": 20_000,
+        "group_steps": 10_000,
+    },
+    "default": {
+        "ppo": {
+            "num_epochs": 8,
+            "num_minibatches": 32,
+            "learning_rate": 2e-3,
+            "discount": 0.92,
+            "gae_lambda": 0.95,
+            "entropy_coefficient": 0.01,
+        },
+        "meta_steps": 2_000_000,
+        "num_steps": 4096,
+        "group_steps": 2_000_000,
+    },
+}
+"""Settings of runs; see ``pgx_jax.envs.presets``."""
 
 RANGES = {
     "vehicles_density": (0.6, 1.2),
@@ -80,23 +104,23 @@ def highway_parameters(seed: int, num_tasks: int) -> list[dict[str, float]]:
     rng = np.random.default_rng(seed)
     tasks = []
     for *unit, coin in rng.random((num_tasks, len(RANGES) + 1)):
-        drawn: dict[str, float] = {}
+        task: dict[str, float] = {}
         for share, (name, (low, high)) in zip(unit, RANGES.items(), strict=True):
             if name in _COUNTS:
-                drawn[name] = int(low + share * (high - low + 1))
+                task[name] = int(low + share * (high - low + 1))
             else:
-                drawn[name] = float(low + share * (high - low))
-        ends = [drawn.pop("slow"), drawn.pop("fast")]
+                task[name] = float(low + share * (high - low))
+        ends = [task.pop("slow"), task.pop("fast")]
         if coin < SLOW_SHARE:
             ends.reverse()
-        weight, share = drawn.pop("total_weight"), drawn.pop("speed_share")
-        drawn.update(
+        weight, share = task.pop("total_weight"), task.pop("speed_share")
+        task.update(
             reward_speed_low=ends[0],
             reward_speed_high=ends[1],
             high_speed_reward=weight * share,
             right_lane_reward=weight * (1.0 - share),
         )
-        tasks.append(drawn)
+        tasks.append(task)
     return tasks
 
 

@@ -9,6 +9,36 @@ import numpy as np
 from pgx_jax.envs.base import Discrete, TaskFamily
 from pgx_jax.envs.frames import record_frames
 from pgx_jax.envs.host.environment import HostEnvironment, HostTasks
+from pgx_jax.envs.presets import SMOKE, Presets
+
+PRESETS: Presets = {
+    "smoke": {
+        **SMOKE,
+        "ppo": {"num_envs": 20, "num_steps": 64},
+        "meta_steps": 10_000,
+        "group_steps": 5_000,
+    },
+    "default": {
+        "ppo": {
+            "num_envs": 40,
+            "num_steps": 256,
+            "num_epochs": 4,
+            "num_minibatches": 16,
+            "learning_rate": 5e-4,
+            "discount": 0.999,
+            "gae_lambda": 0.98,
+            "entropy_coefficient": 0.01,
+        },
+        "meta_steps": 600_000,
+        "num_steps": 4096,
+        "score_episodes": 4,
+        "group_steps": 1_000_000,
+        "eval_episodes": 16,
+        "test_episodes": 4,
+        "selection_episodes": 2,
+    },
+}
+"""Settings of runs; see ``pgx_jax.envs.presets``."""
 
 RANGES = {
     "gravity": (-11.5, -3.0),

@@ -145,8 +145,8 @@ def draw_tasks(
     ranges = given.ranges if isinstance(given, TaskFile) else given
     if isinstance(given, TaskFile) and given.tasks is not None:
         source, held_out = (
-            _tasks_of_file(what, given, parameters, own_seed, count, takes_others)
-            for own_seed, count in zip(seeds, counts, strict=True)
+            _tasks_of_file(what, given, parameters, draw_seed, count, takes_others)
+            for draw_seed, count in zip(seeds, counts, strict=True)
         )
         description = f"tasks of {Path(given.path).name}"
         named = {name for task in source + held_out for name in task}
@@ -158,8 +158,8 @@ def draw_tasks(
         fitted = fit_ranges(what, checked, parameters, takes_others=takes_others)
         integers = [name for name in fitted if _kind(parameters, name) is int]
         source, held_out = (
-            sample_tasks(fitted, own_seed, count, integers=integers)
-            for own_seed, count in zip(seeds, counts, strict=True)
+            sample_tasks(fitted, draw_seed, count, integers=integers)
+            for draw_seed, count in zip(seeds, counts, strict=True)
         )
         description = ", ".join(f"{name} {limits}" for name, limits in fitted.items())
         fixed = {name for name, limits in fitted.items() if limits.is_fixed}

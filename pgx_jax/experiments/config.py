@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pgx_jax.envs.families import check_family, unknown_name
+from pgx_jax.envs.families import check_family, presets_of, unknown_name
 from pgx_jax.estimation.designs.usual import AFFINITIES, MOST_ADDITIVE, AffinityKind, plan_subsets
 from pgx_jax.estimation.projections.features import PROJECTIONS, ProjectionName
 from pgx_jax.estimation.scores.scores import KINDS, Kind
@@ -124,14 +124,11 @@ def make_config(environment: str, preset: str = "default", **overrides: Any) -> 
         ValueError: an unknown environment or preset (the nearest name is suggested), or a
             setting outside its range.
     """
-    # Presets are made of this file's settings.
-    from pgx_jax.experiments.presets import presets_of
-
     presets = presets_of(environment)
     if preset not in presets:
         raise ValueError(unknown_name("preset", preset, presets))
     given = {name: value for name, value in overrides.items() if value is not None}
-    settings = {**presets[preset], **given}
+    settings = {"ppo": PPOConfig(**presets[preset].pop("ppo", {})), **presets[preset], **given}
     num_tasks = given.get("num_tasks", 0)
     if num_tasks > MOST_ADDITIVE and num_tasks != presets[preset].get("num_tasks"):
         settings |= _planned(num_tasks, given)

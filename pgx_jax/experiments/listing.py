@@ -4,7 +4,14 @@ import shutil
 import textwrap
 from collections.abc import Iterable
 
-from pgx_jax.envs.families import FAMILIES, GENERIC, FamilyEntry, find_family, unknown_name
+from pgx_jax.envs.families import (
+    FAMILIES,
+    GENERIC,
+    FamilyEntry,
+    find_family,
+    presets_of,
+    unknown_name,
+)
 
 _PRESETS = {
     "smoke": "everything once, small; under 4 minutes; the figures mean nothing",
@@ -126,7 +133,6 @@ def _missing(name: str, entry: FamilyEntry, error: ImportError) -> ImportError:
 def _preset_table(name: str) -> list[str]:
     """Settings by preset; they are options of the same name."""
     from pgx_jax.experiments.config import make_config
-    from pgx_jax.experiments.presets import presets_of
 
     configs = {preset: make_config(name, preset) for preset in presets_of(name)}
     rows = [("option", *configs)]

@@ -57,8 +57,8 @@ def render_strips(
         task = int(np.flatnonzero(labels == group)[0])
         params = jax.tree.map(jnp.asarray, trained[f"group{group}"]["agent"]["policy"])
 
-        def act(observation: np.ndarray, params: Any = params) -> np.ndarray:
-            action = np.asarray(mode(params, jnp.asarray(observation)))
+        def act(observation: Any, params: Any = params) -> np.ndarray:
+            action = np.asarray(mode(params, jax.tree.map(jnp.asarray, observation)))
             bounded = isinstance(family.environment.action_space, Box)
             return np.clip(action, -1.0, 1.0) if bounded else action
 

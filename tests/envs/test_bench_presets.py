@@ -32,6 +32,6 @@ def test_default_is_the_benchs(name):
 
 
 def test_presets_are_plain():
-    assert set(BENCH) == {"smoke", "default", "paper"}
+    assert set(BENCH) == {"smoke", "default"}
     for settings in BENCH.values():
         assert type(settings["ppo"]) is dict

@@ -1,4 +1,7 @@
-"""Every family keeps the batched protocol; a new entry of FAMILIES is tested without a word."""
+"""Every family keeps the batched protocol; a new entry of FAMILIES is tested without a word.
+
+Families are tested as they come, and some with the other choice of what policies see of their task.
+"""
 
 from functools import partial
 
@@ -20,23 +23,37 @@ HEAVY = ("metaworld", "brax")
 REPEATED = {"brax-halfcheetah-direction": 2, "cartpole-identical": 1, "xland-rules": 7}
 # Families whose episodes all start in the same place.
 STARTS_ALIKE = {"navigation", "direction", "direction-narrow"}
+# In JAX, on the host, and where Python loops do the steps; one_hot is Meta-World's default.
+OTHERS = {
+    "cartpole": "one_hot",
+    "lunarlander": "one_hot",
+    "navigation": "one_hot",
+    "brax-halfcheetah": "one_hot",
+    "metaworld-mt10": "hidden",
+}
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=[pytest.mark.slow] if name.startswith(HEAVY) else [])
-        for name in sorted(FAMILIES)
+        pytest.param(
+            (name, identity),
+            marks=[pytest.mark.slow] if name.startswith(HEAVY) else [],
+            id=f"{name}-{identity}" if identity else name,
+        )
+        for name, identity in [*((name, None) for name in sorted(FAMILIES)), *OTHERS.items()]
     ],
 )
 def family(request):
-    family = family_of(request.param)
+    name, identity = request.param
+    family = family_of(name, identity=identity)
     yield family
     if family.close is not None:
         family.close()
 
 
 def family_of(name, **options):
+    """A small family; skipped where its package is missing."""
     try:
         return make_family(
             name, **{"num_tasks": NUM_TASKS, "num_test_tasks": NUM_TEST_TASKS, **options}
@@ -103,8 +120,30 @@ def keys_of(seed=0, count=NUM_TASKS):
 
 def walk_of(family, keys):
     steps = family.environment.max_episode_steps + 1
-    first, walk = random_walk(family.environment, keys, family.train_tasks, num_steps=steps)
-    return np.asarray(first), jax.tree.map(np.asarray, walk)
+    walk = random_walk(family.environment, keys, family.train_tasks, num_steps=steps)
+    return jax.tree.map(np.asarray, walk)
+
+
+def alike(family, **options):
+    """The family anew, policies seeing as much of their task."""
+    identity = "hidden" if family.plain is None else "one_hot"
+    return family_of(family.name, **{"identity": identity, **options})
+
+
+def flat(observation):
+    """All numbers that are observed, the task's included, [..., f]."""
+    if not isinstance(observation, dict):
+        return np.asarray(observation)
+    return np.concatenate([np.asarray(leaf) for leaf in observation.values()], axis=-1)
+
+
+def own(observation):
+    """What is observed of the environment itself, whatever is seen of the task."""
+    return observation["observation"] if isinstance(observation, dict) else observation
+
+
+def shapes(tree):
+    return jax.tree.map(np.shape, tree)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +158,7 @@ def leading_sizes(tasks):
 
 def rows(family, tasks):
     """Each task as one vector; where the table is on the host, as the name that tells it."""
+    tasks = getattr(tasks, "parameters", tasks)
     if family.close is not None:
         names = np.array(family.environment.task_names)
         return names[np.asarray(tasks.index)][:, None]
@@ -133,7 +173,7 @@ class TestTasks:
         assert leading_sizes(family.test_tasks) == {NUM_TEST_TASKS}
 
     def test_one_test_task(self, family):
-        assert leading_sizes(family_of(family.name, num_test_tasks=1).test_tasks) == {1}
+        assert leading_sizes(alike(family, num_test_tasks=1).test_tasks) == {1}
 
     def test_names(self, family):
         assert family.name in FAMILIES
@@ -149,7 +189,7 @@ class TestTasks:
     def test_seed_decides_the_tasks(self, family):
         if family.name in REPEATED:
             pytest.skip("another seed may draw the same tasks")
-        again, other = family_of(family.name), family_of(family.name, seed=1)
+        again, other = alike(family), alike(family, seed=1)
         for name in ("train_tasks", "test_tasks"):
             drawn = rows(family, getattr(family, name))
             np.testing.assert_array_equal(rows(again, getattr(again, name)), drawn)
@@ -167,22 +207,22 @@ class TestTasks:
         same = jnp.broadcast_to(jax.random.key(3), (NUM_TASKS,))
         _, walk = walk_of(family, same)
         # Same random numbers, same actions: whatever differs is the task's doing.
-        start = walk.final_observation[:5].reshape(5, NUM_TASKS, -1)
+        start = own(walk.final_observation)[:5].reshape(5, NUM_TASKS, -1)
         tasks = rows(family, family.train_tasks)
         for one in range(NUM_TASKS):
             for other in range(one):
                 # Targets for the speed pay alike until the lower one is reached.
-                alike = np.allclose(start[:, one], start[:, other], atol=1e-6) and np.allclose(
+                equal = np.allclose(start[:, one], start[:, other], atol=1e-6) and np.allclose(
                     walk.reward[:, one], walk.reward[:, other], atol=1e-6
                 )
-                assert alike == np.array_equal(tasks[one], tasks[other])
+                assert equal == np.array_equal(tasks[one], tasks[other])
 
 
 class TestEnvironment:
     def test_equal_by_value_and_hashable(self, family):
         if family.close is not None:
             pytest.skip("environments on the host are known by identity")
-        again = family_of(family.name).environment
+        again = alike(family).environment
         assert family.environment == again
         assert hash(family.environment) == hash(again)
 
@@ -190,11 +230,14 @@ class TestEnvironment:
         environment = family.environment
         first, result = walk
         length = environment.max_episode_steps + 1
-        assert first.shape == (NUM_TASKS, *environment.observation_shape)
+        assert shapes(jax.tree.map(lambda leaf: leaf[0], first)) == environment.observation_shape
         assert isinstance(result, TimeStep)
         for observation in (result.observation, result.final_observation):
-            assert observation.shape == (length, *first.shape)
-            assert observation.dtype == first.dtype == np.float32
+            assert shapes(jax.tree.map(lambda leaf: leaf[0], observation)) == shapes(first)
+            for leaf in jax.tree.leaves((observation, first)):
+                assert leaf.dtype == np.float32
+            for leaf in jax.tree.leaves(observation):
+                assert leaf.shape[:2] == (length, NUM_TASKS)
         assert result.reward.dtype == np.float32
         for flag in (result.terminated, result.truncated, result.valid, result.done):
             assert flag.dtype == bool
@@ -204,7 +247,7 @@ class TestEnvironment:
             assert value.shape == (length, NUM_TASKS)
         valid = result.valid
         assert np.isfinite(result.reward[valid]).all()
-        assert np.isfinite(result.final_observation[valid]).all()
+        assert np.isfinite(flat(result.final_observation)[valid]).all()
         space = environment.action_space
         assert space.size >= 1 if isinstance(space, Box) else space.num_actions >= 2
         assert family.metric == "return" or family.metric in environment.info_names
@@ -228,11 +271,11 @@ class TestEnvironment:
     def test_random_numbers_come_from_the_own_key(self, family, walk):
         others = keys_of().at[0].set(jax.random.key(99))
         first, changed = walk_of(family, others)
-        np.testing.assert_array_equal(first[1:], walk[0][1:])
+        np.testing.assert_array_equal(flat(first)[1:], flat(walk[0])[1:])
         for one, other in zip(jax.tree.leaves(changed), jax.tree.leaves(walk[1]), strict=True):
             np.testing.assert_array_equal(one[:, 1:], other[:, 1:])
         if family.name not in STARTS_ALIKE:
-            assert not np.array_equal(first[0], walk[0][0])
+            assert not np.array_equal(own(first)[0], own(walk[0])[0])
 
     def test_batched_step_equals_steps_one_by_one(self, family):
         environment, keys, tasks = family.environment, keys_of(), family.train_tasks
@@ -243,15 +286,27 @@ class TestEnvironment:
             one = jax.tree.map(lambda leaf, i=index: leaf[i : i + 1], (keys, action, tasks))
             state, first = reset(environment, one[0], one[2])
             _, alone = step(environment, one[0], state, one[1], one[2])
-            np.testing.assert_allclose(first[0], observation[index], atol=1e-5)
+            pairs = [(first, observation)]
             for name in ("observation", "reward", "terminated", "truncated"):
-                got, expected = getattr(alone, name)[0], getattr(together, name)[index]
-                np.testing.assert_allclose(got, expected, atol=1e-5)
+                pairs.append((getattr(alone, name), getattr(together, name)))
+            for got, expected in pairs:
+                np.testing.assert_allclose(flat(got)[0], flat(expected)[index], atol=1e-5)
 
 
 def reset_and_step(environment, keys, action, tasks):
     state, _ = environment.reset(keys, tasks)
     return environment.step(keys, state, action, tasks)
+
+
+class TestIdentity:
+    def test_policies_see_their_own_task_at_every_step(self, family, walk):
+        if family.plain is None:
+            pytest.skip("tasks are hidden")
+        first, result = walk
+        expected = np.eye(NUM_TASKS, dtype=np.float32)
+        np.testing.assert_array_equal(first["task"], expected)
+        for observation in (result.observation, result.final_observation):
+            assert (observation["task"] == expected).all()
 
 
 class TestEpisodes:
@@ -276,13 +331,12 @@ class TestEpisodes:
         if family.name == "xland-rules":
             pytest.skip("indicators have no range; its own test compares every reset")
         result = walk[1]
+        seen, final = flat(result.observation), flat(result.final_observation)
         done, valid = result.done & result.valid, result.valid
-        np.testing.assert_array_equal(
-            result.observation[valid & ~done], result.final_observation[valid & ~done]
-        )
+        np.testing.assert_array_equal(seen[valid & ~done], final[valid & ~done])
         keys = keys_of(1, 100 * NUM_TASKS)
         tasks = jax.tree.map(lambda leaf: jnp.repeat(leaf, 100, axis=0), family.train_tasks)
-        starts = np.asarray(reset(family.environment, keys, tasks)[1])
+        starts = flat(reset(family.environment, keys, tasks)[1])
         starts = starts.reshape(NUM_TASKS, 100, -1)
         low, high = starts.min(axis=1), starts.max(axis=1)
         margin = 0.25 * (high - low) + 1e-6
@@ -290,13 +344,12 @@ class TestEpisodes:
         for t, env in np.argwhere(done[:-1]):
             # Where the next step is dead, it is that one which resets.
             when = t if valid[t + 1, env] else t + 1
-            fresh = result.observation[when, env].reshape(-1)
-            last = result.final_observation[t, env].reshape(-1)
+            fresh, last = seen[when, env].reshape(-1), final[t, env].reshape(-1)
             assert (fresh >= low[env] - margin[env]).all()
             assert (fresh <= high[env] + margin[env]).all()
             assert not np.array_equal(fresh, last)
             if when == t:
-                previous = result.observation[t - 1, env].reshape(-1) if t else None
+                previous = seen[t - 1, env].reshape(-1) if t else None
                 assert previous is None or not np.array_equal(last, previous)
             checked += 1
         assert checked

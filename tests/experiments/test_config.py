@@ -2,9 +2,8 @@ import dataclasses
 
 import pytest
 
-from pgx_jax.envs.families import FAMILIES
+from pgx_jax.envs.families import FAMILIES, presets_of
 from pgx_jax.experiments.config import RunConfig, make_config
-from pgx_jax.experiments.presets import PRESETS
 
 
 @pytest.mark.parametrize("environment", FAMILIES)
@@ -16,8 +15,8 @@ def test_every_environment_has_every_preset(environment, preset):
 
 def test_presets_only_name_fields():
     fields = {field.name for field in dataclasses.fields(RunConfig)}
-    for presets in PRESETS.values():
-        for settings in presets.values():
+    for environment in FAMILIES:
+        for settings in presets_of(environment).values():
             assert set(settings) <= fields
 
 

@@ -17,8 +17,8 @@ from pgx_jax.rl.algorithms.ppo import PPO, PPOConfig, share_environments
 from pgx_jax.rl.evaluation import evaluate, evaluate_many
 from pgx_jax.rl.rollout import make_policy, rollout, start_rollout, tasks_of
 from pgx_jax.rl.transitions import collect_transitions
-from tests.envs.host_environments import host_environment, host_tasks, left_running, seed_of
-from tests.envs.host_probes import play, tasks, with_fault
+from tests.envs.host.environments import host_environment, host_tasks, left_running, seed_of
+from tests.envs.host.probes import play, tasks, with_fault
 from tests.rl.reference import advantages_by_loop
 
 NUM_TASKS, NUM_ENVS, NUM_STEPS = 3, 6, 13

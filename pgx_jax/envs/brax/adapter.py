@@ -157,8 +157,8 @@ class BraxEnvironment:
         advance = self._compiled_advance if self._in_chunks(keys) else self._advance
         parts = _split((keys, action, tasks), tuple(chunk.time.shape[0] for chunk in state))
         results = [
-            advance(own_keys, chunk, own_action, own_tasks)
-            for chunk, (own_keys, own_action, own_tasks) in zip(state, parts, strict=True)
+            advance(part_keys, chunk, part_action, part_tasks)
+            for chunk, (part_keys, part_action, part_tasks) in zip(state, parts, strict=True)
         ]
         return tuple(chunk for chunk, _ in results), _joined([s for _, s in results], num_envs)
 
@@ -166,7 +166,7 @@ class BraxEnvironment:
         return self.runs_in_python and not isinstance(keys, Tracer)
 
     def _begin(self, keys: Array) -> tuple[BraxChunk, Array]:
-        q, qd, observation = jax.vmap(self._draw_start)(keys)
+        q, qd, observation = jax.vmap(self._draw_initial)(keys)
         count = keys.shape[0]
         blank = jax.tree.map(
             lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype),
@@ -192,14 +192,14 @@ class BraxEnvironment:
         time = chunk.time + 1
         truncated = (time >= MAX_STEPS) & ~fallen
         done = fallen | truncated
-        q, qd, start = jax.vmap(self._draw_start)(keys)
+        q, qd, first = jax.vmap(self._draw_initial)(keys)
         physics = physics.replace(q=_choose(done, q, physics.q), qd=_choose(done, qd, physics.qd))
         # As the state that came in, weak types too: else a loop would be compiled twice.
         physics = jax.tree.map(
             lambda new, old: lax.convert_element_type(new, old.dtype), physics, chunk.physics
         )
         return BraxChunk(physics, done, jnp.where(done, 0, time)), TimeStep(
-            observation=_choose(done, start, observation),
+            observation=_choose(done, first, observation),
             reward=reward,
             terminated=fallen,
             truncated=truncated,
@@ -220,14 +220,14 @@ class BraxEnvironment:
         )
         return jax.tree.map(partial(_choose, chunk.fresh), started, chunk.physics)
 
-    def _draw_start(self, key: Array) -> tuple[Array, Array, Array]:
+    def _draw_initial(self, key: Array) -> tuple[Array, Array, Array]:
         """Positions, velocities and observation of a new episode, as brax draws them."""
         environment = copy.copy(_make(self.name, self.backend))
         # The rest of the physics is made from these when the first step needs it.
-        environment.pipeline_init = _Drawn
+        environment.pipeline_init = _Coordinates
         started = environment.reset(key)
-        drawn = started.pipeline_state
-        return drawn.q, drawn.qd, self._scaled(started.obs)
+        coordinates = started.pipeline_state
+        return coordinates.q, coordinates.qd, self._scaled(started.obs)
 
     def _move(
         self, physics: Any, action: Array, task: BraxTasks
@@ -302,7 +302,7 @@ def modified_system(system: Any, task: BraxTasks, backend: str) -> Any:
     return system.replace(**changed, **powers)
 
 
-class _Drawn(NamedTuple):
+class _Coordinates(NamedTuple):
     q: Array
     qd: Array
 
@@ -344,7 +344,7 @@ def _split(tree: Any, sizes: tuple[int, ...]) -> list[Any]:
         jnp.minimum(jnp.arange(end - size, end), num_envs - 1)
         for size, end in zip(sizes, ends, strict=True)
     ]
-    return [jax.tree.map(lambda leaf, own=own: leaf[own], tree) for own in rows]
+    return [jax.tree.map(lambda leaf, part=part: leaf[part], tree) for part in rows]
 
 
 @partial(jax.jit, static_argnums=1)

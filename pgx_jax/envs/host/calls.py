@@ -115,7 +115,7 @@ class HostCalls:
     def __init__(self, settings: HostSettings) -> None:
         """Nothing is made before the first reset."""
         self._settings = settings
-        self._batches: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._batches: OrderedDict[bytes, _LiveBatch] = OrderedDict()
         self._resets = 0
         self._failure: BaseException | None = None
         self._worker: TimedWorker | None = None
@@ -131,7 +131,7 @@ class HostCalls:
                 # A loop of the user's own that never called `check`: better here than not at all.
                 raise self._failure
             try:
-                self._start(tasks, seeds, answer)
+                self._start_episodes(tasks, seeds, answer)
             except BaseException as error:
                 self._failure = error
                 answer[:] = 0.0
@@ -180,9 +180,9 @@ class HostCalls:
             self._failure = None
             problem: HostEnvironmentError | None = None
             while self._batches:
-                _, kept = self._batches.popitem()
+                _, live = self._batches.popitem()
                 try:
-                    self._shut(kept)
+                    self._shut(live)
                 except HostEnvironmentError as error:
                     problem = problem or error
             if self._worker is not None:
@@ -191,45 +191,45 @@ class HostCalls:
             if problem is not None:
                 raise problem
 
-    def _start(self, tasks: np.ndarray, seeds: np.ndarray, answer: np.ndarray) -> None:
-        kept = self._kept(tasks)
-        kept.steps, kept.moment = 0, "reset"
+    def _start_episodes(self, tasks: np.ndarray, seeds: np.ndarray, answer: np.ndarray) -> None:
+        live = self._batch_of(tasks)
+        live.steps, live.moment = 0, "reset"
         limit = self._settings.start_limit
-        observation = self._call(kept, kept.batch.reset, seeds, limit=limit)
-        self._check_shape(kept, observation, "observation", self._settings.observation_shape)
-        self._check_finite(kept, observation, "observation")
+        observation = self._call(live, live.batch.reset, seeds, limit=limit)
+        self._check_shape(live, observation, "observation", self._settings.observation_shape)
+        self._check_finite(live, observation, "observation")
         # A float32 holds whole numbers up to 2**24.
         self._resets = self._resets % 2**24 + 1
-        kept.reset = self._resets
+        live.reset = self._resets
         answer[:-1] = np.asarray(observation).reshape(-1)
         answer[-1] = self._resets
 
     def _advance(self, packed: np.ndarray, answer: np.ndarray) -> None:
         settings = self._settings
-        kept = self._current(int(packed[0]), int(packed[1]))
+        live = self._current(int(packed[0]), int(packed[1]))
         if settings.action_size is None:
             action = packed[2:].astype(np.int64)
         else:
             # The runtime's own memory is not for environments to write to.
             action = packed[2:].view(np.float32).reshape(-1, settings.action_size).copy()
-        kept.steps += 1
-        kept.moment = f"step {kept.steps}"
-        step: HostStep = self._call(kept, kept.batch.step, action, limit=settings.time_limit)
+        live.steps += 1
+        live.moment = f"step {live.steps}"
+        step: HostStep = self._call(live, live.batch.step, action, limit=settings.time_limit)
         observations, final = [step.observation], step.final_observation
         if settings.resets_in_step:
             observations.append(step.observation if final is None else final)
         elif final is not None:
             raise self._error(
-                kept, None, "it reset an environment within a step, which was declared not to be"
+                live, None, "it reset an environment within a step, which was declared not to be"
             )
         size = settings.size
         for column, observation in enumerate(observations):
-            self._check_shape(kept, observation, "observation", settings.observation_shape)
+            self._check_shape(live, observation, "observation", settings.observation_shape)
             answer[:, column * size : (column + 1) * size] = np.reshape(observation, (-1, size))
         column = len(observations) * size
         ends = (("reward", step.reward), ("end", step.terminated), ("end", step.truncated))
         for what, values in ends:
-            self._check_shape(kept, values, what, ())
+            self._check_shape(live, values, what, ())
         answer[:, column] = step.reward
         terminated = np.asarray(step.terminated, bool)
         truncated = np.asarray(step.truncated, bool) & ~terminated
@@ -238,35 +238,35 @@ class HostCalls:
         for offset, name in enumerate(settings.info_names, 2):
             value = (step.info or {}).get(name)
             if value is None:
-                raise self._error(kept, None, f'info has no "{name}"')
-            self._check_shape(kept, value, f'info value "{name}"', ())
+                raise self._error(live, None, f'info has no "{name}"')
+            self._check_shape(live, value, f'info value "{name}"', ())
             answer[:, column + offset] = value
         if not np.isfinite(answer).all():
-            self._check_finite(kept, answer[:, :column], "observation")
-            self._check_finite(kept, answer[:, column], "reward")
-            self._check_finite(kept, answer[:, column + 2 :], "info value")
+            self._check_finite(live, answer[:, :column], "observation")
+            self._check_finite(live, answer[:, column], "reward")
+            self._check_finite(live, answer[:, column + 2 :], "info value")
 
-    def _kept(self, tasks: np.ndarray) -> "_Kept":
+    def _batch_of(self, tasks: np.ndarray) -> "_LiveBatch":
         name = tasks.tobytes()
         if name in self._batches:
             self._batches.move_to_end(name)
             return self._batches[name]
         while len(self._batches) >= self._settings.max_batches:
             self._shut(self._batches.popitem(last=False)[1])
-        new = _Kept(tasks, None)
+        new = _LiveBatch(tasks, None)
         limit = self._settings.start_limit
         new.batch = self._call(new, self._settings.make_batch, tasks, limit=limit)
         self._batches[name] = new
         return new
 
-    def _shut(self, kept: "_Kept") -> None:
-        kept.moment = "close"
-        self._call(kept, kept.batch.close, limit=self._settings.time_limit)
+    def _shut(self, live: "_LiveBatch") -> None:
+        live.moment = "close"
+        self._call(live, live.batch.close, limit=self._settings.time_limit)
 
-    def _current(self, reset: int, steps: int) -> "_Kept":
-        for kept in self._batches.values():
-            if kept.reset == reset and kept.steps == steps:
-                return kept
+    def _current(self, reset: int, steps: int) -> "_LiveBatch":
+        for live in self._batches.values():
+            if live.reset == reset and live.steps == steps:
+                return live
         raise HostEnvironmentError(
             f'environment "{self._settings.name}" ({self._settings.backend}): a state was stepped '
             "twice, or after a later reset of the same tasks, or after too many other resets; "
@@ -274,34 +274,34 @@ class HostCalls:
             "the same tasks"
         )
 
-    def _call(self, kept: "_Kept", function: Callable, *arguments: Any, limit: float) -> Any:
+    def _call(self, live: "_LiveBatch", function: Callable, *arguments: Any, limit: float) -> Any:
         if limit == math.inf:
-            # Nothing to watch: two changes of thread less.
+            # No deadline: two changes of thread less.
             try:
                 return function(*arguments)
             except Exception as error:
-                raise self._named(kept, error) from _cause(error)
+                raise self._named(live, error) from _cause(error)
         if self._worker is None:
             self._worker = TimedWorker()
         worker = self._worker
         try:
             result, error = worker.call(function, *arguments, limit=limit)
         except TimedOutError as late:
-            raise self._give_up(kept, worker, str(late)) from None
+            raise self._give_up(live, worker, str(late)) from None
         except BaseException:
-            self._give_up(kept, worker, "interrupted")
+            self._give_up(live, worker, "interrupted")
             raise
         if error is not None:
-            raise self._named(kept, error) from _cause(error)
+            raise self._named(live, error) from _cause(error)
         return result
 
-    def _give_up(self, kept: "_Kept", worker: TimedWorker, text: str) -> HostEnvironmentError:
+    def _give_up(self, live: "_LiveBatch", worker: TimedWorker, text: str) -> HostEnvironmentError:
         """Stop a call, and the environments that it was for."""
         self._worker = None
-        batch, where = kept.batch, None
+        batch, where = live.batch, None
         if batch is not None:
             where = batch.where()
-            kept.batch = _Closed()
+            live.batch = _Closed()
         if not worker.interrupt():
             # Another thread is inside these environments: to close them here could crash both.
             text += "; it could not be stopped within this process and may still run"
@@ -312,38 +312,38 @@ class HostCalls:
                 last.stop()
             except TimedOutError:
                 last.interrupt()
-        return self._error(kept, where, text)
+        return self._error(live, where, text)
 
-    def _named(self, kept: "_Kept", error: BaseException) -> HostEnvironmentError:
+    def _named(self, live: "_LiveBatch", error: BaseException) -> HostEnvironmentError:
         """What a batch raised, with a name."""
         if isinstance(error, EnvironmentFault):
-            return self._error(kept, error.row, error.what)
-        where = kept.batch.where() if kept.batch is not None else None
-        return self._error(kept, where, f"{type(error).__name__}: {error}")
+            return self._error(live, error.row, error.what)
+        where = live.batch.where() if live.batch is not None else None
+        return self._error(live, where, f"{type(error).__name__}: {error}")
 
-    def _error(self, kept: "_Kept", row: int | None, what: str) -> HostEnvironmentError:
+    def _error(self, live: "_LiveBatch", row: int | None, what: str) -> HostEnvironmentError:
         if row is None:
-            tasks = sorted({self._settings.task_names[task] for task in kept.tasks})
+            tasks = sorted({self._settings.task_names[task] for task in live.tasks})
             shown = f"task {tasks[0]}" if len(tasks) == 1 else f"one of {len(tasks)} tasks"
         else:
-            shown = f"task {self._settings.task_names[kept.tasks[row]]}, environment {row}"
+            shown = f"task {self._settings.task_names[live.tasks[row]]}, environment {row}"
         return HostEnvironmentError(
             f'environment "{self._settings.name}" ({self._settings.backend}), {shown}, '
-            f"{kept.moment}: {what}"
+            f"{live.moment}: {what}"
         )
 
     def _check_shape(
-        self, kept: "_Kept", values: np.ndarray, what: str, shape: tuple[int, ...]
+        self, live: "_LiveBatch", values: np.ndarray, what: str, shape: tuple[int, ...]
     ) -> None:
-        found, wanted = np.shape(values), (len(kept.tasks), *shape)
-        if found != wanted:
-            raise self._error(kept, None, f"{what} has shape {found}; {wanted} was declared")
+        returned, declared = np.shape(values), (len(live.tasks), *shape)
+        if returned != declared:
+            raise self._error(live, None, f"{what} has shape {returned}; {declared} was declared")
 
-    def _check_finite(self, kept: "_Kept", values: np.ndarray, what: str) -> None:
-        rows = np.asarray(values, np.float32).reshape(len(kept.tasks), -1)
+    def _check_finite(self, live: "_LiveBatch", values: np.ndarray, what: str) -> None:
+        rows = np.asarray(values, np.float32).reshape(len(live.tasks), -1)
         bad = ~np.isfinite(rows).all(axis=1)
         if bad.any():
-            raise self._error(kept, int(np.argmax(bad)), f"{what} is NaN or infinite")
+            raise self._error(live, int(np.argmax(bad)), f"{what} is NaN or infinite")
 
 
 def _cause(error: BaseException) -> BaseException | None:
@@ -351,7 +351,7 @@ def _cause(error: BaseException) -> BaseException | None:
     return error.__cause__ if isinstance(error, EnvironmentFault) else error
 
 
-class _Kept:
+class _LiveBatch:
     """A batch with the reset that it is in and the steps since."""
 
     def __init__(self, tasks: np.ndarray, batch: Any) -> None:

@@ -1,6 +1,6 @@
 """The host bridge: environments that run outside JAX, behind the batched protocol.
 
-The host's part is in ``host_calls`` and knows NumPy alone; JAX's is in ``host_bridge`` and is
+The host's part is in ``calls`` and knows NumPy alone; JAX's is in ``bridge`` and is
 imported when an environment is made, so that a process which only steps environments (an
 "async" backend's) can import a family's module without JAX.
 """
@@ -33,7 +33,6 @@ __all__ = [
     "HostState",
     "HostStep",
     "HostTasks",
-    "supports_callbacks",
 ]
 
 
@@ -140,8 +139,10 @@ class HostEnvironment:
             max_batches,
         )
         self._calls = HostCalls(self._settings)
+        from pgx_jax.envs.host import bridge
+
         # Found out here: inside a trace it could not be tried.
-        self._runs_in_python = loop == "python" or not supports_callbacks()
+        self._runs_in_python = loop == "python" or not bridge.supports_callbacks()
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -240,13 +241,3 @@ class HostEnvironment:
         answer = bridge.on_host(function, packed, size, in_python=True)
         self.check()
         return answer
-
-
-def supports_callbacks() -> bool:
-    """Whether the default backend can call back to the host; found out once, by trying.
-
-    Warns once where it cannot: the same rollouts then run as Python loops.
-    """
-    from pgx_jax.envs.host import bridge
-
-    return bridge.supports_callbacks()

@@ -102,18 +102,18 @@ class EnvPoolBatch:
         info = {name: np.zeros(count, np.float32) for name in self._info_names}
         for rows, pool in zip(self._rows, self._pools, strict=True):
             result = pool.recv()
-            own = result[-1]
+            values = result[-1]
             # Environments come back in the order in which they finished.
-            back = rows[own["env_id"]]
+            back = rows[values["env_id"]]
             if observation is None:
                 observation = np.zeros((count, *result[0].shape[1:]), np.float32)
             observation[back] = result[0]
             if len(result) > 2:
                 reward[back], terminated[back], truncated[back] = result[1:4]
                 if self._terminal is not None:
-                    terminated[back] = self._terminal(own, result[2])
+                    terminated[back] = self._terminal(values, result[2])
             for name in self._info_names:
-                info[name][back] = own[name]
+                info[name][back] = values[name]
         assert observation is not None
         return observation, reward, terminated, truncated, info
 

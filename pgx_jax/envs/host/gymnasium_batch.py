@@ -111,25 +111,25 @@ class _VectorBatch:
         try:
             for row, maker in enumerate(makers):
                 progress.value = row
-                environments.append(_Watched(maker(), progress, row))
-                found, first = environments[-1].action_space, environments[0].action_space
-                action_space_of(found, str(row))
-                if found != first:
-                    raise ValueError(f"actions {found}; environment 0 has {first}")
+                environments.append(_Monitor(maker(), progress, row))
+                space, first = environments[-1].action_space, environments[0].action_space
+                action_space_of(space, str(row))
+                if space != first:
+                    raise ValueError(f"actions {space}; environment 0 has {first}")
                 progress.value = -1
             mode = AutoresetMode.SAME_STEP if same_step else AutoresetMode.NEXT_STEP
             # "different": tasks may differ in the bounds of what is observed, not in its shape.
             self.env = SyncVectorEnv(
-                [(lambda made=made: made) for made in environments],
+                [(lambda one=one: one) for one in environments],
                 copy=False,
                 observation_mode="different",
                 autoreset_mode=mode,
             )
             self._space: Any = self.env.single_action_space
         except BaseException as error:
-            for made in environments:
+            for one in environments:
                 with suppress(Exception):
-                    made.close()
+                    one.close()
             if progress.value >= 0 and isinstance(error, Exception):
                 what = f"{type(error).__name__}: {error}"
                 raise EnvironmentFault(progress.value, what) from error
@@ -201,7 +201,7 @@ class _VectorBatch:
         return chosen
 
 
-class _Watched(gymnasium.Wrapper):
+class _Monitor(gymnasium.Wrapper):
     """Says which environment is at work, and looks at what it returns."""
 
     def __init__(self, env: gymnasium.Env, progress: Any, row: int) -> None:

@@ -59,27 +59,27 @@ class ProcessBatch:
         self._ends = np.cumsum(sizes)
         self._starts = self._ends - sizes
         payloads = [cloudpickle.dumps(maker) for maker in makers]
-        start: Any = multiprocessing.get_context(context)
-        self._cells = [start.RawValue("i", -1) for _ in makers]
+        launcher: Any = multiprocessing.get_context(context)
+        self._cells = [launcher.RawValue("i", -1) for _ in makers]
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
         self._asked: set[int] = set()
         try:
             with _without_main_module():
                 for share, payload in enumerate(payloads):
-                    own, other = start.Pipe()
-                    self._pipes.append(own)
+                    near, far = launcher.Pipe()
+                    self._pipes.append(near)
                     self._processes.append(
-                        start.Process(
+                        launcher.Process(
                             target=_serve,
-                            args=(other, payload, self._cells[share]),
+                            args=(far, payload, self._cells[share]),
                             name=f"pgx_jax-host-{share}",
                             daemon=True,
                         )
                     )
                     self._asked.add(share)
                     self._processes[-1].start()
-                    other.close()
+                    far.close()
             signatures = self._gather()
             if len(set(signatures)) > 1:
                 raise RuntimeError(f"environments of one batch differ: {sorted(set(signatures))}")

@@ -11,7 +11,7 @@ from jax import Array
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.host.environment import HostEnvironment
-from pgx_jax.envs.metaworld.families import ACTION_SIZE, decode
+from pgx_jax.envs.metaworld.observation import ACTION_SIZE, decode
 
 # Stepped at once: one takes about 20 MB in EnvPool.
 _MAX_ENVS = 100
@@ -21,7 +21,7 @@ class Demonstrations(NamedTuple):
     """Episodes of experts in n tasks, N each, of T steps.
 
     Attributes:
-        observation: float32[n, N, T, ...], as policies see it.
+        observation: float32[n, N, T, 39], as policies see it; without the task's identity.
         action: float32[n, N, T, 4], what the expert would do there, clipped to [-1, 1]; without
             the noise that was added to what was done.
         success: float32[n, N], whether the episode succeeded at any step.
@@ -68,8 +68,8 @@ def expert_actions(experts: Sequence[Any], observation: np.ndarray) -> np.ndarra
     with warnings.catch_warnings():
         # Each asks for more than the range and warns of it; that is what the clip is for.
         warnings.simplefilter("ignore")
-        wanted = [expert.get_action(own) for expert, own in zip(experts, observation, strict=True)]
-    return np.clip(np.array(wanted, np.float32), -1.0, 1.0)
+        actions = [expert.get_action(row) for expert, row in zip(experts, observation, strict=True)]
+    return np.clip(np.array(actions, np.float32), -1.0, 1.0)
 
 
 def demonstrate(
@@ -104,7 +104,8 @@ def demonstrate(
     size = -(-num_episodes // rounds)
     experts = make_experts(np.repeat(family.train_names, size).tolist())
     parts = [
-        _one_round(family, experts, own, num_steps, noise) for own in jax.random.split(key, rounds)
+        _one_round(family, experts, round_key, num_steps, noise)
+        for round_key in jax.random.split(key, rounds)
     ]
     joined = (np.concatenate(leaves, axis=1) for leaves in zip(*parts, strict=True))
     return Demonstrations(*(values[:, :num_episodes] for values in joined))
@@ -114,6 +115,7 @@ def _one_round(
     family: TaskFamily, experts: Sequence[Any], key: Array, num_steps: int, noise: float
 ) -> Demonstrations:
     """An episode of every expert; as many a task as the experts make."""
+    family = family.plain or family
     environment: HostEnvironment = family.environment
     count, num_tasks = len(experts), family.num_tasks
     tasks = jax.tree.map(
@@ -126,14 +128,14 @@ def _one_round(
 
     state, observation = environment.reset(keys, tasks)
     environment.check()
-    seen = np.zeros((count, num_steps, *environment.observation_shape), np.float32)
+    observations = np.zeros((count, num_steps, *environment.observation_shape), np.float32)
     labels = np.zeros((count, num_steps, ACTION_SIZE), np.float32)
     success, returns = np.zeros(count, np.float32), np.zeros(count, np.float32)
     for time in range(num_steps):
-        seen[:, time] = observation
-        labels[:, time] = expert_actions(experts, decode(seen[:, time]))
-        done = labels[:, time] + noise * generator.standard_normal((count, ACTION_SIZE))
-        state, result = step(keys, state, jnp.asarray(done, jnp.float32), tasks)
+        observations[:, time] = observation
+        labels[:, time] = expert_actions(experts, decode(observations[:, time]))
+        action = labels[:, time] + noise * generator.standard_normal((count, ACTION_SIZE))
+        state, result = step(keys, state, jnp.asarray(action, jnp.float32), tasks)
         environment.check()
         observation = result.observation
         success = np.maximum(success, np.asarray(result.info["success"]))
@@ -142,4 +144,6 @@ def _one_round(
     def by_task(values: np.ndarray) -> np.ndarray:
         return values.reshape(num_tasks, -1, *values.shape[1:])
 
-    return Demonstrations(by_task(seen), by_task(labels), by_task(success), by_task(returns))
+    return Demonstrations(
+        by_task(observations), by_task(labels), by_task(success), by_task(returns)
+    )

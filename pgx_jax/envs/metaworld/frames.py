@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pgx_jax.envs.metaworld.families import encode
+from pgx_jax.envs.metaworld.observation import encode
 from pgx_jax.envs.metaworld.package import make_environment, set_goal
 
 NUM_STEPS = 150
@@ -23,19 +23,14 @@ _DRAW = "from pgx_jax.envs.metaworld.frames import draw; draw()"
 
 
 def record_episode(
-    name: str,
-    seed: int,
-    one_hot: np.ndarray,
-    act: Callable[[np.ndarray], np.ndarray],
-    num_frames: int,
+    name: str, seed: int, act: Callable[[np.ndarray], np.ndarray], num_frames: int
 ) -> np.ndarray:
     """Evenly spaced frames of an episode's first ``NUM_STEPS`` steps.
 
     Args:
         name: Meta-World's name, such as "reach-v3".
         seed: of the goal.
-        one_hot: float[n], appended to every observation.
-        act: observation -> action float[4] in [-1, 1].
+        act: observation float32[39] -> action float[4] in [-1, 1].
         num_frames: frames to draw.
 
     Returns:
@@ -49,12 +44,12 @@ def record_episode(
     observation, _ = environment.reset()
     actions = []
     for _ in range(NUM_STEPS):
-        actions.append(act(np.concatenate([encode(observation), one_hot])))
+        actions.append(act(encode(observation)))
         observation, *_ = environment.step(actions[-1])
     environment.close()
     request = io.BytesIO()
-    drawn = np.linspace(0, NUM_STEPS, num_frames).round().astype(int)
-    np.savez(request, name=np.array(name), seed=seed, actions=np.array(actions), drawn=drawn)
+    times = np.linspace(0, NUM_STEPS, num_frames).round().astype(int)
+    np.savez(request, name=np.array(name), seed=seed, actions=np.array(actions), times=times)
     variables = dict(os.environ)
     if sys.platform == "linux" and "DISPLAY" not in variables:
         variables.setdefault("MUJOCO_GL", "egl")
@@ -74,16 +69,16 @@ def record_episode(
 def draw() -> None:
     """The other process: a request on standard input, frames on standard output."""
     request = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
-    name, drawn = str(request["name"]), request["drawn"].tolist()
+    name, times = str(request["name"]), request["times"].tolist()
     environment = make_environment(name, render_size=_SIZE)
     set_goal(environment, name, int(request["seed"]))
     environment.reset()
     frames = {0: environment.render()}
     for time, action in enumerate(request["actions"], 1):
         environment.step(action)
-        if time in drawn:
+        if time in times:
             frames[time] = environment.render()
     answer = io.BytesIO()
     # The camera hangs upside down.
-    np.save(answer, np.stack([np.asarray(frames[time], np.uint8)[::-1] for time in drawn]))
+    np.save(answer, np.stack([np.asarray(frames[time], np.uint8)[::-1] for time in times]))
     sys.stdout.buffer.write(answer.getvalue())

@@ -64,11 +64,11 @@ def draw_goal(environment: str, low: np.ndarray, high: np.ndarray, seed: int) ->
     generator = np.random.RandomState(seed)
     while True:
         words = generator.randint(0, 2**32, size=(len(low), 2), dtype=np.uint32).astype(float)
-        drawn = low + (high - low) * (words[:, 0] + words[:, 1] * 2.0**32) / 2.0**64
-        goal = _FIXED_GOAL.get(environment, drawn[3:5])
+        positions = low + (high - low) * (words[:, 0] + words[:, 1] * 2.0**32) / 2.0**64
+        goal = _FIXED_GOAL.get(environment, positions[3:5])
         apart = _APART.get(environment)
-        if apart is None or np.linalg.norm(drawn[:2] - goal) >= apart:
-            return drawn
+        if apart is None or np.linalg.norm(positions[:2] - goal) >= apart:
+            return positions
 
 
 def make_environment(name: str, render_size: int | None = None) -> Any:
@@ -126,7 +126,7 @@ class MetaWorldBatch:
 
     def step(self, action: np.ndarray) -> HostStep:
         """Advance all environments; none resets itself."""
-        results = [self._step_one(index, own) for index, own in enumerate(action)]
+        results = [self._step_one(index, row) for index, row in enumerate(action)]
         observation, reward, terminated, truncated, info = zip(*results, strict=True)
         self._index = None
         return HostStep(
@@ -134,7 +134,7 @@ class MetaWorldBatch:
             np.array(reward, np.float32),
             np.array(terminated, bool),
             np.array(truncated, bool),
-            info={"success": np.array([own["success"] for own in info], np.float32)},
+            info={"success": np.array([values["success"] for values in info], np.float32)},
         )
 
     def close(self) -> None:

@@ -12,12 +12,8 @@ pytest.importorskip("gymnasium")
 
 from pgx_jax.envs.base import Box
 from pgx_jax.envs.host import bridge as host_bridge
-from pgx_jax.envs.host.environment import (
-    HostEnvironmentError,
-    HostTasks,
-    supports_callbacks,
-)
-from tests.envs.host_environments import (
+from pgx_jax.envs.host.environment import HostEnvironmentError, HostTasks
+from tests.envs.host.environments import (
     ACTIONS,
     COUNT,
     KEYS,
@@ -31,7 +27,7 @@ from tests.envs.host_environments import (
     seed_of,
     walk_of,
 )
-from tests.envs.host_probes import LENGTH, play, tasks
+from tests.envs.host.probes import LENGTH, play, tasks
 
 
 @pytest.fixture(autouse=True)
@@ -216,7 +212,7 @@ class TestPythonLoops:
             compiled_walk(environment, KEYS, TASKS, ACTIONS)
 
     def test_the_default_here_has_callbacks(self, recwarn):
-        assert supports_callbacks()
+        assert host_bridge.supports_callbacks()
         assert not host_environment(tasks(COUNT)).runs_in_python
         assert not recwarn
 
@@ -242,7 +238,7 @@ class TestPythonLoops:
         host_bridge.supports_callbacks.cache_clear()
         try:
             with pytest.warns(UserWarning, match="no host callbacks"):
-                assert not supports_callbacks()
+                assert not host_bridge.supports_callbacks()
         finally:
             host_bridge.supports_callbacks.cache_clear()
 

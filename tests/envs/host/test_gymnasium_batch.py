@@ -22,11 +22,11 @@ from pgx_jax.envs.host.gymnasium_batch import (  # noqa: E402
     vectorization_of,
 )
 from pgx_jax.envs.host.processes import ProcessBatch  # noqa: E402
-from tests.envs.host_probes import Imported, Task, play, tasks, with_fault  # noqa: E402
+from tests.envs.host.probes import Imported, Task, play, tasks, with_fault  # noqa: E402
 
 SEEDS = np.array([11, 12, 13])
 STEPS = 12
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def make(table, vectorization="sync", **options):
@@ -290,7 +290,7 @@ class TestProcesses:
         batch = ProcessBatch([Imported], [1])
         modules = set(batch.reset(np.zeros(1, int))[0].split())
         batch.close()
-        assert "tests.envs.host_probes" in modules
+        assert "tests.envs.host.probes" in modules
         assert modules.isdisjoint({"jax", "jaxlib", "flax", "pytest", "scipy"})
 
     def test_families_can_be_made_without_jax(self):

@@ -15,7 +15,7 @@ pytest.importorskip("gymnasium")
 
 from pgx_jax.envs.base import Discrete
 from pgx_jax.envs.host.environment import HostEnvironment, HostEnvironmentError, HostStep
-from tests.envs.host_environments import (
+from tests.envs.host.environments import (
     ACTIONS,
     COUNT,
     KEYS,
@@ -27,7 +27,7 @@ from tests.envs.host_environments import (
     python_walk,
     walk_of,
 )
-from tests.envs.host_probes import FAULTS, Task, tasks, with_fault
+from tests.envs.host.probes import FAULTS, Task, tasks, with_fault
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ class TestFaults:
         error = fails(host_environment(with_fault("raise", count=COUNT)), "broken")
         assert isinstance(error.__cause__, ValueError)
         environment = host_environment(with_fault("raise", count=COUNT), vectorization="async")
-        assert "host_probes.py" in str(fails(environment, "broken").__cause__)
+        assert "probes.py" in str(fails(environment, "broken").__cause__)
 
     def test_steps_after_it_are_masked_and_at_an_end(self):
         environment = host_environment(with_fault("raise", count=COUNT))

@@ -1,4 +1,4 @@
-"""The probes of ``host_probes`` behind the batched protocol."""
+"""The probes of ``probes`` behind the batched protocol."""
 
 import multiprocessing
 import threading
@@ -11,7 +11,7 @@ import numpy as np
 from pgx_jax.envs import base
 from pgx_jax.envs.host.environment import HostEnvironment, HostTasks
 from pgx_jax.envs.host.gymnasium_batch import GymnasiumBatch
-from tests.envs.host_probes import SIZE
+from tests.envs.host.probes import SIZE
 
 INFO_NAMES = ("success", "progress")
 COUNT, STEPS = 3, 11
