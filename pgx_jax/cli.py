@@ -186,7 +186,7 @@ def _list(command: List) -> int:
     except (ValueError, ImportError) as error:
         return _fail(str(error))
     # Wide where the text goes into a file, as names are not to be cut.
-    Console(width=min(shutil.get_terminal_size((96, 24)).columns, 96)).print(listing)
+    Console(width=min(shutil.get_terminal_size((108, 24)).columns, 108)).print(listing)
     return 0
 
 

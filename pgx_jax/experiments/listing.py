@@ -30,8 +30,8 @@ _SETTINGS = (
 
 
 _COMPARISON = (
-    "A run compares PolicyGradEx groups, at equal total environment steps, with one policy for all "
-    "tasks, one with k times the parameters, random groups, groups by gradient similarity."
+    "Compared at equal steps: PolicyGradEx, one policy, one k times as large, random and gradient "
+    "groups."
 )
 _COMMANDS = {
     "pgx-jax list ENVIRONMENT": "its backends, and its settings by preset",

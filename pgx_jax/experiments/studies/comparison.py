@@ -32,8 +32,7 @@ STUDIES.register(
     "comparison",
     Study(
         name="comparison",
-        what="final mean return per method, and PolicyGradEx's difference to each alternative "
-        "paired by seed; Student-t intervals of 95 % over seeds",
+        what="mean return per method, and PolicyGradEx's difference to it paired by seed",
         cases={
             "cartpole-planted": {"environment": "cartpole-planted"},
             "cartpole": {"environment": "cartpole"},
