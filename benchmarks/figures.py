@@ -3,16 +3,19 @@
 Run: python benchmarks/figures.py
 """
 
-import json
+import itertools
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where `benchmarks` is
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from measurements import seconds
-from tables import TITLES
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.measurements import RESULTS, load, seconds
+from benchmarks.tables import comparison_cases, method_titles
+
 COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#009E73", "#56B4E9")
 
 
@@ -39,8 +42,8 @@ def draw_planted(result: dict) -> Figure:
     left.set_title("Estimated task affinity, ordered by the groups found", fontsize=10)
     figure.colorbar(image, ax=left, shrink=0.8, label="affinity minus its mean")
 
-    methods = list(TITLES)
-    for row, (method, colour) in enumerate(zip(methods, COLOURS, strict=True)):
+    titles = method_titles(result)
+    for row, (method, colour) in enumerate(zip(titles, itertools.cycle(COLOURS), strict=False)):
         score = result["summary"]["source"][method]["score"]
         values = [run["scores"][method]["source"]["mean"] for run in result["runs"]]
         right.barh(row, score["mean"], color=colour, alpha=0.35)
@@ -48,10 +51,10 @@ def draw_planted(result: dict) -> Figure:
             right.plot([score["low"], score["high"]], [row, row], color="black", linewidth=2)
         spread = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(1)
         right.plot(values, row + spread, "o", color=colour, markersize=5)
-    right.set_yticks(range(len(methods)), [TITLES[method] for method in methods])
+    right.set_yticks(range(len(titles)), list(titles.values()))
     right.invert_yaxis()
     right.set_xlabel(
-        f"mean return over {len(labels)} source tasks; dots: seeds ({result['num_seeds']}), "
+        f"mean return over {len(labels)} source tasks; dots: seeds ({len(result['runs'])}), "
         "line: 95 % interval over seeds",
         fontsize=9,
     )
@@ -120,13 +123,12 @@ def draw_speed(features: dict, scaling: dict) -> Figure:
 
 
 def main() -> None:
-    results = {
-        name: json.loads((RESULTS / f"{name}.json").read_text())
-        for name in ("cartpole_planted", "features", "scaling")
-    }
+    features, scaling = load("features"), load("scaling")
+    assert features is not None
+    assert scaling is not None
     figures = {
-        "planted": draw_planted(results["cartpole_planted"]),
-        "speed": draw_speed(results["features"], results["scaling"]),
+        "planted": draw_planted(comparison_cases()["cartpole-planted"]),
+        "speed": draw_speed(features, scaling),
     }
     for name, figure in figures.items():
         path = RESULTS / f"{name}.png"

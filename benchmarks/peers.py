@@ -4,15 +4,17 @@ Its code (github.com/VirtuosoResearch/ScalableMTL) is for supervised tasks; this
 transitions. A gradient at a time by ``torch.autograd.grad``, flattened and multiplied in NumPy by
 a Rademacher matrix that is held in float64; one scikit-learn LogisticRegression a subset; scores
 task by task; the affinity pair by pair; the relaxation in cvxpy with its own choice of solver, and
-entries above 1/n joined in order. Scores are held-out surrogate losses, where the released code
-runs the network again for each subset, which takes longer. Fits are weighted, as the method says.
+entries above 1/n joined in order. Scores are surrogate losses on the scoring half, where the
+released code runs the network again for each subset, which takes longer. Fits are weighted, as the
+method says.
 """
 
 import argparse
 from typing import Any
 
 import numpy as np
-from features import torch_log_prob, torch_policy
+
+from benchmarks.estimation.features import torch_log_prob, torch_policy
 
 
 def released_policy(args: argparse.Namespace, params: Any) -> tuple[Any, Any]:

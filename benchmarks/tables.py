@@ -8,25 +8,77 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from measurements import TABLES as MEASUREMENTS
-from measurements import load, row
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where `benchmarks` is
 
-ROOT = Path(__file__).parent.parent
-TITLES = {
-    "policygradex": "PolicyGradEx groups",
-    "single_policy": "one policy for all tasks",
-    "parameter_matched_policy": "one policy, k times the parameters",
-    "random_grouping": "random groups",
-    "gradient_similarity_grouping": "gradient-similarity groups",
-}
+from benchmarks.measurements import NOT_MEASURED, load, row
+from benchmarks.measurements import TABLES as MEASUREMENTS
+from pgx_jax.experiments.methods import METHODS
+
+ROOT = Path(__file__).parents[1]
+Cases = dict[str, dict[str, Any]]
+"""What each case of a study came to, whether its file is older than `pgx-jax reproduce` or not."""
 
 
-def interval(value: dict) -> str:
+def comparison_cases() -> Cases:
+    """By environment: "summary" by split and method, and "runs"."""
+    result = load("comparison")
+    if result is not None:
+        summaries = result["summary"]
+        return {
+            name: {"summary": summaries[name], "runs": result["runs"][name]} for name in summaries
+        }
+    found = {name: load(name.replace("-", "_")) for name in ("cartpole-planted", "cartpole")}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def recovery_cases() -> Cases:
+    """By case: on how many seeds "exact", and "of" how many."""
+    result, older = load("recovery"), load("planted_recovery")
+    if result is not None or older is None:
+        return {} if result is None else result["summary"]
+    return {
+        name: {"exact": exact, "of": older["num_seeds"]} for name, exact in older["exact"].items()
+    }
+
+
+def learning_cases() -> Cases:
+    """By case: "metric", "warm_start", "target", "limits", "reached" and "runs"."""
+    result = load("learning") or {}
+    if "summary" not in result:
+        return {name: {**one, "runs": one["seeds"]} for name, one in result.items()}
+    return {
+        name: {
+            **result["summary"][name],
+            "metric": runs[0]["metric"],
+            "warm_start": result["config"][name]["warm_start"],
+            "runs": runs,
+        }
+        for name, runs in result["runs"].items()
+    }
+
+
+def method_titles(case: dict[str, Any]) -> dict[str, str]:
+    """Titles of a comparison's methods, as they stand within a line."""
+    told = case["runs"][0].get("methods", {})
+    return {
+        name: within_line(told.get(name) or METHODS[name].title)
+        for name in case["summary"]["source"]
+    }
+
+
+def within_line(title: str) -> str:
+    """The title without its capital, unless that is part of a name."""
+    first = title.split(maxsplit=1)[0]
+    return title if first[1:] != first[1:].lower() else title[0].lower() + title[1:]
+
+
+def interval(value: dict, digits: int = 1) -> str:
     """Mean with its confidence interval."""
     if value["low"] is None:
-        return f"{value['mean']:.1f}"
-    return f"{value['mean']:.1f} [{value['low']:.1f}, {value['high']:.1f}]"
+        return f"{value['mean']:.{digits}f}"
+    return f"{value['mean']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
 
 
 def plural(seeds: int) -> str:
@@ -36,18 +88,24 @@ def plural(seeds: int) -> str:
 
 def comparison_table() -> str:
     """Scores per method, source and held-out tasks, per environment."""
-    found = {name: load(name) for name in ("cartpole_planted", "cartpole")}
-    results = {name: result for name, result in found.items() if result is not None}
+    cases = comparison_cases()
+    if not cases:
+        return NOT_MEASURED
     heads = [
-        f"`{result['config']['environment']}` {split} ({plural(result['num_seeds'])})"
-        for result in results.values()
+        f"`{name}` {split} ({plural(len(case['runs']))})"
+        for name, case in cases.items()
         for split in ("source", "held-out")
     ]
     lines = [row(["method", *heads]), row(["---"] * (len(heads) + 1))]
-    for method, title in TITLES.items():
+    titles = {
+        method: title for case in cases.values() for method, title in method_titles(case).items()
+    }
+    for method, title in titles.items():
         cells = [
-            interval(result["summary"][split][method]["score"])
-            for result in results.values()
+            interval(case["summary"][split][method]["score"])
+            if method in case["summary"][split]
+            else ""
+            for case in cases.values()
             for split in ("source", "test")
         ]
         lines.append(row([title, *cells]))
@@ -56,38 +114,36 @@ def comparison_table() -> str:
 
 def recovery_table() -> str:
     """Exact recoveries of the planted groups."""
-    result = load("planted_recovery")
-    if result is None:
-        return "Not measured."
+    cases = recovery_cases()
+    if not cases:
+        return NOT_MEASURED
     lines = [row(["number of groups", "found exactly (adjusted Rand index 1)"]), row(["---"] * 2)]
-    for name, title in (("given", "given, k = 3"), ("automatic", "chosen on held-out subsets")):
-        lines.append(row([title, f"{result['exact'][name]} of {result['num_seeds']} seeds"]))
+    titles = {"given": "given, k = 3", "automatic": "chosen on validation subsets"}
+    for name, title in titles.items():
+        if name in cases:
+            lines.append(row([title, f"{cases[name]['exact']} of {plural(cases[name]['of'])}"]))
     return "\n".join(lines)
 
 
 def learning_table() -> str:
     """What PPO reaches in every environment."""
-    result = load("learning")
-    if result is None:
-        return "Not measured."
+    cases = learning_cases()
+    if not cases:
+        return NOT_MEASURED
     head = ["environment", "start", "measure", "asked", "reached", "seeds", "steps"]
     lines = [row(head), row(["---"] * len(head))]
-    for name, case in result.items():
-        metric, seeds = case["metric"], case["seeds"]
-        digits = 2 if metric == "success" else 1
-        reached = case["reached"]
-        text = f"{reached['mean']:.{digits}f}"
-        if reached["low"] is not None:
-            text += f" [{reached['low']:.{digits}f}, {reached['high']:.{digits}f}]"
+    for name, case in cases.items():
+        metric, runs = case["metric"], case["runs"]
+        text = interval(case["reached"], 2 if metric == "success" else 1)
         for other in case["limits"]:
-            mean = sum(one["final"]["info"][other] for one in seeds) / len(seeds)
+            mean = sum(one["final"]["info"][other] for one in runs) / len(runs)
             text += f", {other} {mean:.1%}"
         asked = f"{case['target']:g}" + "".join(
             f", {other} at most {limit:.0%}" for other, limit in case["limits"].items()
         )
-        steps = sum(one["env_steps"] for one in seeds) / len(seeds)
+        steps = sum(one["env_steps"] for one in runs) / len(runs)
         start = "experts" if case["warm_start"] == "experts" else "scratch"
-        cells = [name, start, metric, asked, text, str(len(seeds))]
+        cells = [name, start, metric, asked, text, str(len(runs))]
         lines.append(row([*cells, f"{steps / 1e6:.2g}M"]))
     return "\n".join(lines)
 
@@ -96,7 +152,7 @@ def rollout_table() -> str:
     """Steps a second against the bare backend, highway-env and rejax."""
     result = load("rollout")
     if result is None:
-        return "Not measured."
+        return NOT_MEASURED
     head = ["steps a second, 2 cores", "ours", "what it is held against", "theirs", "ratio"]
     lines = [row(head), row(["---"] * len(head))]
 

@@ -1,4 +1,7 @@
-"""Which reinforcement-learning tasks should share a policy? PolicyGradEx in JAX."""
+"""Which reinforcement-learning tasks should share a policy? PolicyGradEx in JAX.
+
+``docs/extending.md`` says where a network, an algorithm, a score or another addition goes.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +43,28 @@ class List:
     """Environment to say more about; gymnax or gymnasium for the names that these have."""
 
 
+@dataclass(frozen=True)
+class Reproduce:
+    """Run a study, such as comparison, recovery or learning: its cases, over seeds.
+
+    Writes one file of results with command, versions and hardware. The same command on the same
+    folder reuses finished stages. `pgx-jax list` says what each study asks.
+    """
+
+    study: str
+    """Study; `pgx-jax list` names them."""
+    seeds: int | None = None
+    """Seeds 0 to SEEDS-1; as many as the study takes where not given."""
+    preset: str | None = None
+    """Preset of every case; the study's own where not given."""
+    cases: tuple[str, ...] = field(default=(), metadata={"option": "case"})
+    """Case to run, once per case; all where not given."""
+    out: Path | None = None
+    """Folder for the artifacts; runs/reproduce-STUDY where not given."""
+    json: Path | None = None
+    """File of results; OUT/STUDY.json where not given."""
+
+
 def main() -> None:
     """Entry point of the program."""
     try:
@@ -53,20 +76,22 @@ def main() -> None:
     try:
         command = read_command(
             sys.argv[1:],
-            {"run": Run, "list": List},
+            {"run": Run, "list": List, "reproduce": Reproduce},
             program="pgx-jax",
             description="Which reinforcement-learning tasks should share a policy?",
             preset=_preset_values,
         )
     except CommandLineError as error:
         sys.exit(_fail(str(error)))
-    sys.exit(_list(command) if isinstance(command, List) else _run(command))
+    if isinstance(command, List):
+        sys.exit(_list(command))
+    sys.exit(_reproduce(command) if isinstance(command, Reproduce) else _run(command))
 
 
 def _preset_values(command: Any) -> Any:
     """What a run with these options would take, for its help; None where there is no such run."""
     try:
-        return None if isinstance(command, List) else _make_config(command)
+        return _make_config(command) if isinstance(command, Run) else None
     except (ValueError, ImportError):
         return None
 
@@ -82,7 +107,7 @@ def _make_config(command: Any) -> Any:
 
 
 def _run(command: Run) -> int:
-    """Run an experiment; what a user can mend is one line on standard error."""
+    """Run an experiment."""
     from pgx_jax.envs.families import find_family
 
     try:
@@ -94,12 +119,10 @@ def _run(command: Run) -> int:
             import_module(package)
     except ImportError as error:
         return _fail(f'{error.name} is missing: pip install "pgx_jax[{entry.extra}]"')
-    from pgx_jax.envs.host.environment import HostEnvironmentError
     from pgx_jax.experiments.progress import Progress
     from pgx_jax.experiments.run import run_experiment
-    from pgx_jax.experiments.store import ArtifactError
 
-    try:
+    def run() -> None:
         config = _make_config(command)
         name = config.tasks.environment.replace(":", "-").replace("/", "-")
         out = command.out or Path("runs") / f"{name}-{config.preset}-seed{config.seed}"
@@ -110,6 +133,41 @@ def _run(command: Run) -> int:
             grouping_only=command.grouping_only,
             render=command.render,
         )
+
+    return _guarded(run)
+
+
+def _reproduce(command: Reproduce) -> int:
+    """Run a study, write its file of results, and print what it comes to."""
+    try:
+        from pgx_jax.experiments.progress import Progress
+        from pgx_jax.experiments.provenance import write_results
+        from pgx_jax.experiments.store import check_writable
+        from pgx_jax.experiments.studies import STUDIES, run_study, summary_lines
+    except ImportError as error:
+        return _fail(f'{error.name} is missing: pip install "pgx_jax[run]"')
+
+    def run() -> None:
+        study = STUDIES.find(command.study)
+        out = command.out or Path("runs") / f"reproduce-{study.name}"
+        study = study.part(command.cases, command.seeds)
+        path = command.json or out / f"{study.name}.json"
+        for folder in (out, path.parent):
+            check_writable(folder)
+        result = run_study(study, out, overrides={"preset": command.preset}, progress=Progress())
+        write_results(path, result)
+        print("\n".join([*summary_lines(result["summary"]), f"results: {path}"]))
+
+    return _guarded(run)
+
+
+def _guarded(run: Callable[[], None]) -> int:
+    """Exit status of some work; what a user can mend is one line on standard error."""
+    from pgx_jax.envs.host.environment import HostEnvironmentError
+    from pgx_jax.experiments.store import ArtifactError
+
+    try:
+        run()
     except (ValueError, ImportError, ArtifactError, HostEnvironmentError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -128,7 +186,7 @@ def _list(command: List) -> int:
     except (ValueError, ImportError) as error:
         return _fail(str(error))
     # Wide where the text goes into a file, as names are not to be cut.
-    Console(width=min(shutil.get_terminal_size((96, 24)).columns, 96)).print(listing)
+    Console(width=min(shutil.get_terminal_size((108, 24)).columns, 108)).print(listing)
     return 0
 
 

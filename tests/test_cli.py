@@ -127,7 +127,7 @@ def test_help_names_the_options(monkeypatch, capsys):
         (["run", "cartpole", "--render=yes"], "--render takes no value"),
         (["run", "cartpole", "smoke"], 'unexpected argument "smoke"'),
         (["run"], "missing from pgx-jax run: ENVIRONMENT"),
-        ([], "say what to do: pgx-jax run, or pgx-jax list"),
+        ([], "say what to do: pgx-jax run, or pgx-jax list, or pgx-jax reproduce"),
         (["rum", "cartpole"], 'unknown command "rum"; did you mean "run"?'),
         (["list", "--all"], 'unknown option "--all"'),
         (["list", "gymnax", "more"], 'unexpected argument "more"'),

@@ -70,7 +70,7 @@ DIFFERENCES = (
     "highway-env's go right",
     "the two draw their random numbers differently: equal seeds do not start equal episodes",
 )
-"""Where EnvPool's highway-fast-v0 differs from highway-env's (benchmarks/highway_parity.py)."""
+"""How EnvPool's highway differs from highway-env's (benchmarks/environments/highway_parity.py)."""
 
 _MAX_STEPS = 30
 _OBSERVED_VEHICLES = 5

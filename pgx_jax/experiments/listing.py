@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pgx_jax.envs.families import FAMILIES, GENERIC, FamilyEntry, find_family, presets_of
 from pgx_jax.experiments.leaves import leaf_values
+from pgx_jax.experiments.studies import STUDIES
 from pgx_jax.registry import unknown_name
 
 _PRESETS = {
@@ -18,9 +19,9 @@ _PRESETS = {
 }
 _SCORES = {
     "rollout": "returns of the adapted policies, same random numbers for all (default)",
-    "off_policy": "importance-weighted advantages on held-out transitions",
-    "surrogate": "negative logistic loss on held-out transitions",
-    "linearised": "first-order change of the objective on held-out transitions",
+    "off_policy": "importance-weighted advantages on the scoring half",
+    "surrogate": "negative logistic loss on the scoring half of the transitions",
+    "linearised": "first-order change of the objective on the scoring half",
 }
 _SETTINGS = (
     *("meta_steps", "num_steps", "dim", "num_subsets", "subset_size", "score_episodes"),
@@ -29,8 +30,8 @@ _SETTINGS = (
 
 
 _COMPARISON = (
-    "A run compares PolicyGradEx groups, at equal total environment steps, with one policy for all "
-    "tasks, one with k times the parameters, random groups, groups by gradient similarity."
+    "Compared at equal steps: PolicyGradEx, one policy, one k times as large, random and gradient "
+    "groups."
 )
 _COMMANDS = {
     "pgx-jax list ENVIRONMENT": "its backends, and its settings by preset",
@@ -40,7 +41,7 @@ _COMMANDS = {
 
 
 def overview() -> RenderableType:
-    """All environments, presets and scores, one line each."""
+    """All environments, presets, scores and studies, one line each."""
     generic = {"gymnax:NAME": GENERIC["gymnax:"], "gymnasium:ID": GENERIC["gymnasium:"]}
     entries = {**FAMILIES, **generic}.items()
     rows = [(name, entry.extra, entry.summary) for name, entry in entries]
@@ -50,6 +51,7 @@ def overview() -> RenderableType:
         _table(("--preset", ""), _PRESETS.items()),
         _table(("--score", ""), _SCORES.items()),
         Text(_COMPARISON),
+        _table(("pgx-jax reproduce", ""), [(name, STUDIES[name].what) for name in STUDIES]),
         _table(("", ""), _COMMANDS.items()),
     )
 

@@ -63,12 +63,21 @@ def _place(path: tuple) -> str:
 
 
 def check_output_folder(folder: Path) -> None:
-    """Make the folder and try to write in it.
+    """Make the folder of a run and try to write in it.
 
     Raises:
         ArtifactError: it cannot be made or written to.
     """
-    probe = folder / "artifacts" / ".probe"
+    check_writable(folder / "artifacts")
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder and try to write in it.
+
+    Raises:
+        ArtifactError: it cannot be made or written to.
+    """
+    probe = folder / ".probe"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"probe")
@@ -76,7 +85,7 @@ def check_output_folder(folder: Path) -> None:
     except OSError as error:
         raise ArtifactError(
             f"cannot write to the output folder {folder} ({error.strerror}); pass another "
-            "one with --out, or change its permissions"
+            "one (--out, --json), or change its permissions"
         ) from error
 
 

@@ -1,7 +1,6 @@
 """Highway: the two simulators agree, and every parameter changes what it should in both."""
 
 import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,11 +142,10 @@ class TestUnmodified:
 
 class TestParity:
     @pytest.fixture
-    def parity(self, monkeypatch):
+    def parity(self):
         needs("envpool")
         needs("highway-env")
-        monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-        return importlib.import_module("highway_parity")
+        return importlib.import_module("benchmarks.environments.highway_parity")
 
     def test_same_state_and_actions_give_the_same_episode(self, parity):
         tasks = [

@@ -8,9 +8,9 @@ Beyond 20 tasks the affinity is taken to have low rank, as groups give it, and i
 few subsets. These hold every pair equally often, or nearly. Subsets that hold every pair exactly
 once are at least n in number (de Bruijn and Erdős, 1948), and n will do at a size of √n. Every
 task is to be in about 32 subsets: m is then about 30 to 65 times √n up to 1000 tasks, and about
-n beyond. In ``benchmarks/designs.py`` (50 tasks, 5 groups, as much noise as signal) 24 subsets a
-task give the planted groups in ten of ten draws, and in nine of ten where tasks differ within
-groups too.
+n beyond. In ``benchmarks/grouping/designs.py`` (50 tasks, 5 groups, as much noise as signal) 24
+subsets a task give the planted groups in ten of ten draws, and in nine of ten where tasks differ
+within groups too.
 """
 
 import math

@@ -102,10 +102,10 @@ def _selection(report: Report, rows: Sequence[Report], figures: Figures) -> dict
     figure = figures.add(
         selection_figure(errors, report["num_groups"]),
         "Choosing the number of groups",
-        "Mean squared error of predicting held-out subset scores from k groups, in units of "
+        "Mean squared error of predicting scores of validation subsets from k groups, in units of "
         "their variance. The smallest k within one standard error of the least error is taken, or "
         "a smaller one from which further groups gain next to nothing.",
-        "Held-out error for "
+        "Validation error for "
         + ", ".join(f"k = {size}: {error:.3f}" for size, error in sorted(errors.items()))
         + ".",
     )
@@ -293,5 +293,5 @@ def selection_figure(errors: Mapping[int, float], chosen: int) -> "Figure":
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     axes.grid(axis="y")
     axes.set_xlabel("number of groups k")
-    axes.set_ylabel("held-out error (1: nothing predicted)")
+    axes.set_ylabel("validation error (1: nothing predicted)")
     return figure

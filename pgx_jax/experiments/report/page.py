@@ -108,7 +108,7 @@ def _find_template(environment: Environment, template: str | Path) -> Template:
 def _headline(report: Report) -> dict[str, Any]:
     """What stands above the sections."""
     count, chosen = report["num_tasks"], report["num_groups"]
-    how = "given" if report["num_groups_given"] else "chosen on held-out subsets"
+    how = "given" if report["num_groups_given"] else "chosen on validation subsets"
     lead = f"{plural(chosen, 'group')} of {plural(count, 'task')}; the number was {how}."
     index = report["adjusted_rand_index"]
     if index is not None:

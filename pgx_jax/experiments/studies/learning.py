@@ -1,6 +1,5 @@
 """Does the algorithm learn each environment with the default preset's settings?"""
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from pgx_jax.diagnostics import mean_interval
 from pgx_jax.envs.base import TaskFamily
@@ -16,11 +16,20 @@ from pgx_jax.envs.families import make_family
 from pgx_jax.envs.identity import with_identity
 from pgx_jax.envs.metaworld.presets import METAWORLD_FROM_SCRATCH
 from pgx_jax.experiments.config import make_config
-from pgx_jax.experiments.initial import Demonstrations, initial_agent
-from pgx_jax.experiments.progress import Progress
-from pgx_jax.experiments.slices import learner_slice
+from pgx_jax.experiments.initial import Demonstrations, check_experts, initial_agent
+from pgx_jax.experiments.progress import Advance, Progress
+from pgx_jax.experiments.slices import (
+    LearnerSlice,
+    TaskSlice,
+    learner_slice,
+    run_key,
+    task_slice,
+)
+from pgx_jax.experiments.stages import StageRunner
+from pgx_jax.experiments.store import check_output_folder
 from pgx_jax.experiments.studies.base import STUDIES, Row, Study, Trial
 from pgx_jax.experiments.training import algorithm_of, updates_for
+from pgx_jax.pipeline import Outcome
 from pgx_jax.rl.algorithms import Algorithm
 from pgx_jax.rl.evaluation import evaluate
 from pgx_jax.rl.training import train
@@ -85,55 +94,79 @@ TARGETS = {
 _SCRATCH = {"environment": "metaworld-mt10", "ppo": METAWORLD_FROM_SCRATCH, "warm_start": "none"}
 
 
+class _Attempt(NamedTuple):
+    """What the stage of a case may read."""
+
+    tasks: TaskSlice
+    learner: LearnerSlice
+    family: Callable[[], TaskFamily] | None
+    env_steps: int
+    episodes: int
+    key: Array
+
+
 def _learn(study: Study, trial: Trial, progress: Progress) -> Row:
     """Train once on the case's tasks and evaluate with the most probable actions."""
     del study
-    target = TARGETS[trial.case]
-    config = make_config(**trial.settings, seed=trial.seed)
-    environment = config.tasks.environment
-    family = make_family(environment) if target.family is None else target.family()
-    told = family.default_identity if config.tasks.identity is None else config.tasks.identity
+    target, config = TARGETS[trial.case], make_config(**trial.settings, seed=trial.seed)
+    check_output_folder(trial.folder)
+    runner, name = StageRunner(trial.folder, progress), f"learn/{trial.case}"
+    attempt = _Attempt(
+        task_slice(config),
+        learner_slice(config),
+        target.family,
+        target.env_steps,
+        target.episodes,
+        run_key(config),
+    )
+    runner(name, attempt, {}, partial(_train_and_test, runner.advance))
+    stage = runner.finished[name]
+    spent = {"env_steps": stage.env_steps, "wall_seconds": stage.about["wall_seconds"]}
+    return {**stage.facts, **spent}
+
+
+def _train_and_test(advance: Advance, given: _Attempt) -> Outcome:
+    """The stage: the metric float[updates, n] while training; facts: the rest of the row."""
+    tasks, learner = given.tasks.settings, given.learner
+    family = make_family(tasks.environment) if given.family is None else given.family()
+    told = family.default_identity if tasks.identity is None else tasks.identity
     family = with_identity(family, told)
-    learner = learner_slice(config)
     algorithm = algorithm_of(learner, family)
-    agent_key, clone_key, train_key, test_key = jax.random.split(jax.random.key(trial.seed), 4)
-    test = partial(_test, target, family, algorithm, test_key)
-    row: Row = {"metric": family.metric, "notes": list(family.notes)}
-    began = time.perf_counter()
+    agent_key, clone_key, train_key, test_key = jax.random.split(given.key, 4)
+    test = partial(_test, given.episodes, family, algorithm, test_key)
+    facts: Row = {"metric": family.metric, "notes": list(family.notes)}
+    shown, shown_steps, clone_steps = None, 0, 0
     try:
-        agent, shown_steps = algorithm.init_agent(agent_key), 0
         if learner.start is not None:
+            check_experts(family, learner.start)
             assert family.experts is not None
-            shown = family.experts(family, clone_key, num_episodes=learner.start.demonstrations)
-            given = Demonstrations(shown.observation, shown.action)
-            agent = initial_agent(algorithm, learner.start.clone_steps, given, agent_key)
-            shown_steps = int(np.prod(np.shape(shown.action)[:-1]))
-            row["experts"] = float(np.mean(shown.success))
-            row["cloned"] = test(agent)
-        count = updates_for(algorithm, target.env_steps)
-        members = np.arange(family.num_tasks)
-        with progress.stage(trial.case) as advance:
-            trained = train(
-                algorithm,
-                agent,
-                family.train_tasks,
-                members,
-                count,
-                train_key,
-                lambda share, _: advance(share, ""),
-            )
-        return row | {
-            "env_steps": int(trained.env_steps[-1]) + shown_steps,
-            "wall_seconds": round(time.perf_counter() - began, 1),
-            "final": test(trained.agent),
-            "curve": _curve(trained.env_steps, trained.metrics[family.metric], max(1, count // 40)),
-        }
+            found = family.experts(family, clone_key, num_episodes=learner.start.demonstrations)
+            shown = Demonstrations(found.observation, found.action)
+            clone_steps = learner.start.clone_steps
+            shown_steps = int(np.prod(np.shape(found.action)[:-1]))
+            facts["experts"] = float(np.mean(found.success))
+        agent = initial_agent(algorithm, clone_steps, shown, agent_key)
+        if shown is not None:
+            facts["cloned"] = test(agent)
+        trained = train(
+            algorithm,
+            agent,
+            family.train_tasks,
+            np.arange(family.num_tasks),
+            updates_for(algorithm, given.env_steps),
+            train_key,
+            lambda share, _: advance(share, ""),
+        )
+        facts["final"] = test(trained.agent)
     finally:
         if family.close is not None:
             family.close()
+    metric = trained.metrics[family.metric]
+    facts["curve"] = _curve(trained.env_steps, metric, max(1, len(metric) // 40))
+    return Outcome(metric, int(trained.env_steps[-1]) + shown_steps, facts)
 
 
-def _test(target: Target, family: TaskFamily, algorithm: Algorithm, key: Any, agent: Any) -> Row:
+def _test(episodes: int, family: TaskFamily, algorithm: Algorithm, key: Array, agent: Any) -> Row:
     result = evaluate(
         algorithm.environment,
         algorithm.policy,
@@ -141,7 +174,7 @@ def _test(target: Target, family: TaskFamily, algorithm: Algorithm, key: Any, ag
         family.train_tasks,
         jnp.arange(family.num_tasks),
         key,
-        num_episodes=target.episodes,
+        num_episodes=episodes,
         horizon=algorithm.environment.max_episode_steps,
     )
     metric = np.asarray(result.metric(family.metric)).mean(axis=1)

@@ -90,7 +90,7 @@ def test_page_holds_what_it_must(case, rendered):
     assert ("stopped at the groups" in words) == (not compared)
     assert ("smoke preset" in words) == (report["preset"] == "smoke")
     assert ("only one partition" in words) == (report["num_groups"] in (1, len(report["labels"])))
-    given = "given" if report["num_groups_given"] else "chosen on held-out subsets"
+    given = "given" if report["num_groups_given"] else "chosen on validation subsets"
     assert f"{report['num_groups']} ({given})" in words
     assert ("Adjusted Rand index" in words) == options.get("known", True)
     for expected in ("2.91741", "200 of 200", "ppo.learning_rate", "0.7.2"):

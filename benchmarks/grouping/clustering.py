@@ -3,7 +3,7 @@
 Against the solvers of cvxpy where these finish, and against spectral clustering and k-means on the
 leading eigenvectors, which certify nothing.
 
-Run: python benchmarks/clustering.py --json benchmarks/results/clustering.json
+Run: python benchmarks/grouping/clustering.py --json benchmarks/results/clustering.json
 (--add keeps the sizes and kinds that the file has and this run has not)
 """
 
@@ -11,7 +11,6 @@ import argparse
 import itertools
 import json
 import os
-import shlex
 import statistics
 import sys
 import time
@@ -19,13 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where `benchmarks` is
 
 import numpy as np
-from common import mean_interval, peak_mib, reset_peak, write_results
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
+from benchmarks.common import peak_mib, reset_peak
 from pgx_jax import cluster_tasks
+from pgx_jax.diagnostics import mean_interval
+from pgx_jax.experiments.provenance import provenance, write_results
 from pgx_jax.grouping import (
     canonical_labels,
     import_cvxpy,
@@ -58,7 +60,7 @@ def main() -> None:
     sizes: dict[str, dict] = {}
     if args.add and args.json and args.json.exists():
         sizes = json.loads(args.json.read_text())["sizes"]
-    command = shlex.join(["python", *sys.argv])
+    command = provenance()["command"]
     for num_tasks, kind in itertools.product(args.num_tasks, args.kinds):
         earlier = sizes.get(str(num_tasks), {"rows": []})["rows"]
         rows = [row for row in earlier if row["kind"] != kind]

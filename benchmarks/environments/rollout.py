@@ -1,6 +1,6 @@
 """Steps a second: through the host bridge against the bare backend, and PPO against rejax.
 
-Run: python benchmarks/rollout.py --json benchmarks/results/rollout.json
+Run: python benchmarks/environments/rollout.py --json benchmarks/results/rollout.json
 
 rejax 0.1.3 needs gymnax 0.0.9, pgx_jax needs 1.0: give ``--rejax-python`` the interpreter of an
 environment of its own (``pip install rejax==0.1.3 gymnax==0.0.9 six``, and the same jax). The two
@@ -51,7 +51,7 @@ def main() -> None:
         print(name, rows[name], flush=True)
     load.append(os.getloadavg()[0])
     if args.json:
-        from common import write_results
+        from pgx_jax.experiments.provenance import write_results
 
         write_results(
             args.json,

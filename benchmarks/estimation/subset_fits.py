@@ -1,13 +1,12 @@
 """All subset fits at once against what a user would run instead, in one process.
 
-Run: python benchmarks/subset_fits.py --json benchmarks/results/subset_fits.json
+Run: python benchmarks/estimation/subset_fits.py --json benchmarks/results/subset_fits.json
 (--add keeps the peers that the file has and this run has not)
 """
 
 import argparse
 import json
 import os
-import shlex
 import statistics
 import sys
 import time
@@ -17,13 +16,15 @@ from pathlib import Path
 
 # The best for all: with two threads scikit-learn's lbfgs takes five times as long on two cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where `benchmarks` is
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import peak_mib, reset_peak, write_results
 
 import pgx_jax
+from benchmarks.common import gemm_rate, peak_mib, reset_peak
+from pgx_jax.experiments.provenance import provenance, write_results
 
 OURS = "pgx_jax.fit_subsets"
 PEERS = {
@@ -88,7 +89,7 @@ def main() -> None:
         results[name] = objective(*data, np.asarray(coef), args.l2)
         new[name] = {"seconds": seconds, "ratio": seconds / ours_seconds, "repeats": repeats}
         best = np.minimum(best, results[name])
-    command = shlex.join(["python", *sys.argv])
+    command = provenance()["command"]
     for name, row in new.items():
         row["peak_mib"] = peaks[name]
         row["largest_relative_gap"] = float(((results[name] - best) / best).max())
@@ -188,14 +189,6 @@ def flops(args: argparse.Namespace, subsets: np.ndarray, steps: int) -> float:
     # Margins and gradient: at the start, in every step, and once more at the end.
     products = 4 * args.num_steps * args.dim * int(subsets.sum())
     return gram + factor + (steps + 2) * products
-
-
-def gemm_rate(size: int = 2048) -> float:
-    """GFLOP/s of a float32 matrix product in this process."""
-    left = jax.random.normal(jax.random.key(0), (size, size))
-    product = jax.jit(lambda a: a @ a)
-    seconds, _ = timed(lambda: product(left).block_until_ready(), 5)
-    return 2 * size**3 / seconds / 1e9
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Gradient features by every projection against what a user would run instead, in one process.
 
-Run: python benchmarks/features.py --json benchmarks/results/features.json
+Run: python benchmarks/estimation/features.py --json benchmarks/results/features.json
 
 The policy is an MLP with a Gaussian head; the default size has p = 142,856. Peers that take minutes
 run on a part of the transitions and are extrapolated in proportion; the results say which. Those
@@ -13,22 +13,25 @@ import itertools
 import os
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where `benchmarks` is
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import write_results
-from pgx_jax.networks.policies import GaussianPolicy, count_parameters
 
 import pgx_jax
+from benchmarks.common import gemm_rate
 from pgx_jax.estimation import validation
 from pgx_jax.estimation.projections.features import _project_gradients
+from pgx_jax.experiments.provenance import write_results
+from pgx_jax.networks import MLP, GaussianPolicy, count_parameters
 
 OBSERVATIONS, ACTIONS = 39, 4
 QUALITY_TRANSITIONS = 512
@@ -46,7 +49,7 @@ def main() -> None:
     parser.add_argument("--quality-draws", type=int, default=10)
     args = parser.parse_args()
 
-    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, (args.width,) * (args.depth - 1))
+    policy = GaussianPolicy((OBSERVATIONS,), ACTIONS, MLP((args.width,) * (args.depth - 1)))
     params = policy.init(jax.random.key(0))
     transitions = make_data(args)
     jax.block_until_ready((params, transitions))
@@ -322,19 +325,6 @@ def timed_once(function: Callable[[], Any]) -> float:
     started = time.perf_counter()
     function()
     return time.perf_counter() - started
-
-
-def gemm_rate(size: int = 2048) -> float:
-    """GFLOP/s of a float32 matrix product in this process."""
-    left = jax.random.normal(jax.random.key(0), (size, size))
-    product = jax.jit(lambda a: a @ a)
-    product(left).block_until_ready()
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        product(left).block_until_ready()
-        seconds.append(time.perf_counter() - started)
-    return 2 * size**3 / statistics.median(seconds) / 1e9
 
 
 if __name__ == "__main__":

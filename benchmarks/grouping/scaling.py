@@ -6,14 +6,13 @@ with its certified gap, and the automatic number of groups. T and d fall with n 
 says. Every size runs in a process of its own, so that memory is its own. A stage is run once with
 its compilation, then --repeats times, or fewer where these would pass LONG seconds.
 
-Run: python benchmarks/scaling.py --json benchmarks/results/scaling.json
+Run: python benchmarks/grouping/scaling.py --json benchmarks/results/scaling.json
 (--add keeps the sizes that the file has and this run has not)
 """
 
 import argparse
 import json
 import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -24,15 +23,17 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where `benchmarks` is
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import peak_mib, reset_peak, write_results
 from sklearn.metrics import adjusted_rand_score
 
 import pgx_jax
+from benchmarks.common import peak_mib, reset_peak
 from pgx_jax.estimation import estimate_affinity, usual_affinity_rule, usual_design
+from pgx_jax.experiments.provenance import provenance, write_results
 from pgx_jax.grouping import normalise_affinity
 from pgx_jax.grouping.selection import select_num_groups
 
@@ -68,7 +69,7 @@ def main() -> None:
         sizes = json.loads(args.json.read_text())["sizes"]
     for num_tasks in args.num_tasks:
         result = in_own_process(num_tasks, args)
-        result["command"] = shlex.join(["python", *sys.argv])
+        result["command"] = provenance()["command"]
         sizes[str(num_tasks)] = result
         total, first = (
             sum(result["stages"][name][key] for name in PATH)

@@ -1,6 +1,6 @@
 """The whole of stage 2, from transitions to groups, against the way of the authors' released code.
 
-Run: python benchmarks/estimation.py --json benchmarks/results/estimation.json
+Run: python benchmarks/estimation/estimation.py --json benchmarks/results/estimation.json
 
 Features, fits, scores, affinity and clustering on transitions with planted groups. Two parts, in
 one process. "together": both ways from end to end on --peer-transitions transitions, with the
@@ -21,13 +21,18 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where `benchmarks` is
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import peak_mib, reset_peak, write_results
-from features import ACTIONS, OBSERVATIONS, add_sizes
-from peers import (
+from sklearn.metrics import adjusted_rand_score
+
+import pgx_jax
+from benchmarks.common import gemm_rate, peak_mib, reset_peak
+from benchmarks.estimation.features import ACTIONS, OBSERVATIONS, add_sizes
+from benchmarks.estimation.subset_fits import scikit_learn
+from benchmarks.peers import (
     released_affinity,
     released_clustering,
     released_features,
@@ -35,11 +40,8 @@ from peers import (
     released_policy,
     released_scores,
 )
-from sklearn.metrics import adjusted_rand_score
-from subset_fits import gemm_rate, scikit_learn
-
-import pgx_jax
 from pgx_jax.estimation.gradients.halves import split_transitions
+from pgx_jax.experiments.provenance import write_results
 from pgx_jax.networks import MLP, GaussianPolicy, count_parameters
 
 PLANTED = 3

@@ -1,8 +1,9 @@
 """What each projection changes, measured against fits on the whole, unprojected gradients.
 
-Run: python benchmarks/projection_error.py --json benchmarks/results/projection_error.json
+Run:
+  python benchmarks/estimation/projection_error.py --json benchmarks/results/projection_error.json
 
-Tasks with planted groups and an MLP policy; scores on held-out transitions. For every draw of every
+Tasks with planted groups and an MLP policy; scores on the scoring half. For every draw of every
 projection: the rank correlation of a task's scores over the subsets that hold it with the oracle's
 (mean over tasks), the correlation of the affinities off the diagonal, and the adjusted Rand
 index of the groups, all against the oracle; the oracle itself against the planted groups.
@@ -16,13 +17,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import mean_interval, write_results
 from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_rand_score
 
 import pgx_jax
+from pgx_jax.diagnostics import mean_interval
 from pgx_jax.estimation import fit_subsets_exact, gradient_gram, normalise_gram
 from pgx_jax.estimation.gradients.halves import split_transitions
+from pgx_jax.experiments.provenance import write_results
 from pgx_jax.networks import MLP, CategoricalPolicy, count_parameters
 
 OBSERVATIONS, ACTIONS, PLANTED = 16, 4, 3

@@ -4,7 +4,8 @@ Success of the scripted experts in three places with the same goals: a plain loo
 and our adapter on each backend. Then observations and rewards of the two backends under the same
 actions from the same goal.
 
-Run: python benchmarks/metaworld_parity.py --json benchmarks/results/metaworld_parity.json
+Run:
+  python benchmarks/environments/metaworld_parity.py --json benchmarks/results/metaworld_parity.json
 """
 
 import argparse
@@ -16,7 +17,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import write_results
 
 from pgx_jax.envs.metaworld.experts import expert_actions, make_experts
 from pgx_jax.envs.metaworld.families import EPISODE_STEPS, backend_maker, metaworld_family
@@ -24,6 +24,7 @@ from pgx_jax.envs.metaworld.goals import goal_table
 from pgx_jax.envs.metaworld.observation import decode
 from pgx_jax.envs.metaworld.package import make_environment, set_goal
 from pgx_jax.envs.metaworld.tasks import MT10, MT50
+from pgx_jax.experiments.provenance import write_results
 
 BACKENDS = ("envpool", "metaworld")
 REPLAY_STEPS, EARLY_STEPS, REPLAY_GOALS = 150, 20, 5

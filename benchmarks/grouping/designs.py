@@ -5,26 +5,25 @@ estimated from them is held against B: by the relative error that is left after 
 sqrt(1 - r²) over the pairs (sums of rows and columns removed, which no grouping sees), and by
 whether clustering it gives the planted groups. Random subsets have the sizes of the balanced ones.
 
-Run: python benchmarks/designs.py --json benchmarks/results/designs.json
+Run: python benchmarks/grouping/designs.py --json benchmarks/results/designs.json
 (--add keeps the rows that the file has and this run has not)
 """
 
 import argparse
 import json
 import os
-import shlex
-import sys
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import numpy as np
-from common import mean_interval, write_results
 from sklearn.metrics import adjusted_rand_score
 
 import pgx_jax
+from pgx_jax.diagnostics import mean_interval
 from pgx_jax.estimation.designs.coverings import schoenheim_bound
+from pgx_jax.experiments.provenance import provenance, write_results
 from pgx_jax.grouping import normalise_affinity, round_to_groups
 
 ESTIMATORS = ("pair", "additive", "completed")
@@ -51,7 +50,7 @@ def main() -> None:
         for pair_count in args.pair_counts:
             new = one_size(truth, pair_count, args)
             kept = [row for row in rows if not same_case(row, new[0])]
-            rows = kept + [row | {"command": shlex.join(["python", *sys.argv])} for row in new]
+            rows = kept + [row | {"command": provenance()["command"]} for row in new]
     if args.json:
         write_results(
             args.json,

@@ -1,6 +1,6 @@
 """EnvPool's highway-fast-v0 against highway-env's: same state, same actions.
 
-Run: python benchmarks/highway_parity.py --json benchmarks/results/highway_parity.json
+Run: python benchmarks/environments/highway_parity.py --json benchmarks/results/highway_parity.json
 
 highway-env is put into the state that EnvPool reset to (EnvPool shows all of it), both take the
 same actions until the episode ends, and observations, rewards and crashes are compared.
@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import envpool
 import numpy as np
-from common import mean_interval, write_results
 from scipy import stats
 
+from pgx_jax.diagnostics import mean_interval
 from pgx_jax.envs.highway import (
     DIFFERENCES,
     UNMODIFIED,
@@ -22,6 +22,7 @@ from pgx_jax.envs.highway import (
     envpool_config,
     highway_parameters,
 )
+from pgx_jax.experiments.provenance import write_results
 
 OBSERVATION_TOLERANCE, REWARD_TOLERANCE = 1e-6, 1e-6
 STEPS = 30

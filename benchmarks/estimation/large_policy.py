@@ -1,6 +1,6 @@
 """Features of a policy with ten million parameters: seconds and peak memory by projection.
 
-Run: python benchmarks/large_policy.py --json benchmarks/results/large_policy.json
+Run: python benchmarks/estimation/large_policy.py --json benchmarks/results/large_policy.json
 
 An MLP with a Gaussian head, by default with p = 10,003,608, on 10 tasks with 2048 transitions each.
 Its gradients (N x p) would take 820 GB and its dense projection (p x d) 16 GB. Every projection
@@ -12,7 +12,6 @@ Gaussian one is 2 N p d = 1.6e14 operations: a quarter of an hour at 190 GFLOP/s
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(os.cpu_count()))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # where `benchmarks` is
 
 import jax
-from common import peak_mib, write_results
-from features import ACTIONS, OBSERVATIONS, add_sizes, gemm_rate, make_data
 
 import pgx_jax
+from benchmarks.common import gemm_rate, peak_mib
+from benchmarks.estimation.features import ACTIONS, OBSERVATIONS, add_sizes, make_data
+from pgx_jax.experiments.provenance import provenance, write_results
 from pgx_jax.networks import MLP, GaussianPolicy, count_parameters
 
 MAKERS = {
@@ -52,7 +53,7 @@ def main() -> None:
         rows = json.loads(args.json.read_text())["rows"]
     for name in args.projection:
         row = rows[name] = in_own_process(name, args)
-        row["command"] = shlex.join(["python", *sys.argv])
+        row["command"] = provenance()["command"]
         print(
             f"{name}: p = {row['num_params']}, {row['num_transitions']} transitions, "
             f"{row['seconds']:.1f} s, peak {row['peak_gib']:.2f} GiB",

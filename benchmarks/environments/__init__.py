@@ -1,0 +1,1 @@
+"""Stepping environments: seconds, and whether two backends agree."""

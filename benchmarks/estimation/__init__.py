@@ -1,0 +1,1 @@
+"""From transitions to an affinity: seconds, memory, and what is lost."""

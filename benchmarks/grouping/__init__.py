@@ -1,0 +1,1 @@
+"""From an affinity to groups: seconds, gaps, and whether planted groups are found."""
