@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from pgx_jax.effects import additive_effects, standardise_scores_on_host
+from pgx_jax.effects import additive_effects, standardise_scores
 from tests.grouping.simulator import simulate_scores
 
 
 def test_scores_are_standardised_where_a_task_is_held():
     scores, subsets, _ = simulate_scores(np.random.default_rng(0), "three", 60, 1.0)
     scores[subsets[:, 0], 0] = 0.1
-    standardised = standardise_scores_on_host(scores, subsets)
+    standardised = standardise_scores(scores, subsets)
     np.testing.assert_array_equal(standardised[~subsets], 0.0)
     np.testing.assert_array_equal(standardised[:, 0], 0.0)
     for task in range(1, 10):
@@ -32,7 +32,7 @@ def test_planted_effects_are_found():
 
 def test_additive_effects_are_the_same_from_either_system():
     scores, subsets, _ = simulate_scores(np.random.default_rng(0), "three", 60, 1.0)
-    standardised = standardise_scores_on_host(scores, subsets)
+    standardised = standardise_scores(scores, subsets)
     few = np.arange(60) < 18
     for rows in (few, np.ones(60, bool)):
         member = subsets[rows].astype(float)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from pgx_jax.effects import standardise_scores_on_host
+from pgx_jax.effects import standardise_scores
 from pgx_jax.estimation import balanced_subsets, completed_affinity
 from pgx_jax.grouping import canonical_labels, cluster_tasks, select_num_groups
 from pgx_jax.grouping.selection import _smallest_within_one_standard_error, check_scores
@@ -12,7 +12,7 @@ from tests.grouping.simulator import STRUCTURES, simulate_scores
 
 
 def pair_affinity(scores, subsets):
-    standardised = standardise_scores_on_host(scores, subsets)
+    standardised = standardise_scores(scores, subsets)
     num_tasks = subsets.shape[1]
     affinity = np.zeros((num_tasks, num_tasks))
     for i in range(num_tasks):

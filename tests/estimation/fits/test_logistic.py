@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from pgx_jax.estimation import fit_subsets
 from pgx_jax.estimation.fits.lbfgs import Solution
 from pgx_jax.estimation.fits.logistic import _solve, solve_subset_fits
-from pgx_jax.estimation.fits.objective import FitSettings
+from pgx_jax.estimation.fits.objective import FitLimits
 from pgx_jax.estimation.fits.solvers import FixedHessianLBFGS
 from pgx_jax.types import SubsetFits
 from tests.estimation.data import (
@@ -286,7 +286,7 @@ def test_the_core_is_what_the_door_leads_to():
     features, advantage, mask = problem("plain")
     expected = fit("plain", 1e-2, history=4)
     fits = solve_subset_fits(
-        features, advantage, mask, SUBSETS, FitSettings(l2=1e-2), solver=FixedHessianLBFGS(4)
+        features, advantage, mask, SUBSETS, FitLimits(l2=1e-2), solver=FixedHessianLBFGS(4)
     )
     given = fit("plain", 1e-2, history=1, solver=FixedHessianLBFGS(4))
     for other in (fits, given):
