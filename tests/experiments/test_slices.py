@@ -109,6 +109,8 @@ def changed(value: Any) -> Any:
     """Another value of a setting."""
     if isinstance(value, bool | str | None):
         return "other"
+    if isinstance(value, PPOConfig):
+        return dataclasses.replace(value, num_epochs=value.num_epochs + 1)
     return (*value, 3) if isinstance(value, tuple) else value + 1
 
 
