@@ -64,6 +64,15 @@ def test_without_drawing_there_is_one_line(trained):
     assert "no display" in text
 
 
+def test_without_policies_by_group_there_is_one_line(trained):
+    runner, family, config = trained
+    runner = SimpleNamespace(finished={"grouping": runner.finished["grouping"]})
+    text = io.StringIO()
+    drawn = family._replace(render=lambda *_: np.zeros((8, 4, 6, 3), np.uint8))
+    assert render_strips(runner, drawn, config, Progress(stream=text)) == []
+    assert "compare policygradex" in text.getvalue()
+
+
 @pytest.mark.parametrize(
     ("height", "width", "columns"), [(400, 400, 4), (150, 600, 2), (400, 50, 8), (20, 2000, 1)]
 )

@@ -46,4 +46,4 @@ def test_the_library_uses_it_by_name(problem):  # noqa: F811
 def test_a_run_uses_it_by_name(tmp_path):
     report = tiny_run(tmp_path, score="accuracy", methods=())
     assert report["config"]["score"] == "accuracy"
-    assert report["env_steps"] == {}
+    assert report["env_steps"]["policygradex"]["scores"] == 0
