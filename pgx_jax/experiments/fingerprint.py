@@ -44,10 +44,12 @@ def fingerprint(value: Any) -> Any:
     """
     if isinstance(value, type):
         return _origin(value)
-    if inspect.isroutine(value):
+    if inspect.isfunction(value) or inspect.ismethod(value):
         return _routine(value)
     if hasattr(value, "__wrapped__"):  # as what jax.jit returns
         return fingerprint(value.__wrapped__)
+    if inspect.isroutine(value):
+        return _origin(value)
     if not dataclasses.is_dataclass(value):
         raise TypeError(
             f"nothing certain can be said of a {type(value).__name__} in the settings of a stage; "
@@ -111,11 +113,10 @@ def _routine(function: Any) -> list[Any]:
     """A function or method: where it is from, what it is bound to, what it closed over."""
     if inspect.ismethod(function):
         return [fingerprint(function.__func__), fingerprint(function.__self__)]
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
     closed = [fingerprint(part) for part in cells if part is not function]
     # The defaults of a function in a module are in its source, those of an inner one may differ.
-    inner = "<" in getattr(function, "__qualname__", "")
-    defaults = getattr(function, "__defaults__", None) if inner else None
+    defaults = function.__defaults__ if "<" in function.__qualname__ else None
     return [*_origin(function), closed, fingerprint(defaults)]
 
 
