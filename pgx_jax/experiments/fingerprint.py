@@ -1,7 +1,7 @@
 """What a stage was given, as plain JSON values for its hash.
 
 Two slices have one fingerprint exactly where they are equal in everything that decides a result:
-settings by value, choices by type and fields, arrays by content, functions by what they closed over,
+settings by value, choices by type and fields, arrays by content, functions by what they hold,
 and objects that were defined outside the package by the source of their module too.
 """
 
