@@ -34,8 +34,8 @@ def test_list_names_every_environment_with_its_extra(monkeypatch, capsys):
 def test_list_can_be_scanned(monkeypatch, capsys):
     _, out, _ = run(monkeypatch, capsys, "list")
     lines = out.splitlines()
-    assert len(lines) <= 40
-    assert max(map(len, lines)) <= 96
+    assert len(lines) <= 48
+    assert max(map(len, lines)) <= 108
 
 
 def test_list_of_one_environment(monkeypatch, capsys):

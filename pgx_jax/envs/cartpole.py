@@ -91,17 +91,13 @@ def cartpole(num_tasks: int = 10, num_test_tasks: int = 50, seed: int = 0) -> Ta
     """
     train_key, test_key = jax.random.split(jax.random.key(seed))
     train_tasks = sample_cartpole_tasks(train_key, num_tasks)
-    ranges = ", ".join(
-        f"{name} {'U' if name == 'gravity' else 'log-U'}[{low:g}, {high:g}] {_UNITS[name]}"
-        for name, (low, high) in RANGES.items()
-    )
     return TaskFamily(
         name="cartpole",
         environment=_ENVIRONMENT,
         train_tasks=train_tasks,
         test_tasks=sample_cartpole_tasks(test_key, num_test_tasks),
-        train_names=_names(train_tasks),
-        description=f"gymnax CartPole-v1: {ranges}",
+        train_names=cartpole_names(train_tasks),
+        description=f"gymnax CartPole-v1: {describe_ranges()}",
     )
 
 
@@ -162,7 +158,16 @@ def _planted_tasks(key: Array, groups: np.ndarray) -> Any:
     return cartpole_tasks(*(centres * factor))
 
 
-def _names(tasks: Any) -> tuple[str, ...]:
+def describe_ranges() -> str:
+    """The published ranges in one line."""
+    return ", ".join(
+        f"{name} {'U' if name == 'gravity' else 'log-U'}[{low:g}, {high:g}] {_UNITS[name]}"
+        for name, (low, high) in RANGES.items()
+    )
+
+
+def cartpole_names(tasks: Any) -> tuple[str, ...]:
+    """One short name a task, with its gravity, length and force."""
     columns = zip(
         *(np.asarray(getattr(tasks, name)) for name in ("gravity", "length", "force_mag")),
         strict=True,

@@ -49,6 +49,16 @@ class FamilyEntry:
         return getattr(import_module(module or self.module), name) if name else {}
 
 
+_BRAX_BACKENDS = ("spring", "positional", "generalized", "mjx")
+
+
+def _bench(place: str, summary: str, extra: str = "run") -> FamilyEntry:
+    """One of the small families by which groupings are compared: they share their presets."""
+    module, _, maker = place.partition(":")
+    presets = "pgx_jax.envs.bench_presets:BENCH"
+    return FamilyEntry(f"pgx_jax.envs.{module}", maker, extra, summary, presets=presets)
+
+
 FAMILIES: Registry[FamilyEntry] = Registry(
     "environment",
     {
@@ -103,7 +113,7 @@ FAMILIES: Registry[FamilyEntry] = Registry(
             "brax_halfcheetah",
             "brax",
             "brax half-cheetah with varied physics and target speed",
-            ("spring", "positional", "generalized", "mjx"),
+            _BRAX_BACKENDS,
             "pgx_jax.envs.brax.presets:HALFCHEETAH",
         ),
         "brax-ant": FamilyEntry(
@@ -111,8 +121,70 @@ FAMILIES: Registry[FamilyEntry] = Registry(
             "brax_ant",
             "brax",
             "brax ant with varied physics and target direction",
-            ("spring", "positional", "generalized", "mjx"),
+            _BRAX_BACKENDS,
             "pgx_jax.envs.brax.presets:ANT",
+        ),
+        "lunarlander-goal": FamilyEntry(
+            "pgx_jax.envs.lunarlander_goal",
+            "lunarlander_goal",
+            "lunarlander",
+            "LunarLander-v3 with a hidden place to land",
+            ("gymnasium", "gymnasium-async"),
+            "pgx_jax.envs.lunarlander:PRESETS",
+        ),
+        "brax-halfcheetah-direction": FamilyEntry(
+            "pgx_jax.envs.brax.directions",
+            "brax_halfcheetah_direction",
+            "brax",
+            "half-cheetah, forwards or backwards: two known groups",
+            _BRAX_BACKENDS,
+            "pgx_jax.envs.brax.presets:HALFCHEETAH",
+        ),
+        "brax-halfcheetah-velocity": FamilyEntry(
+            "pgx_jax.envs.brax.directions",
+            "brax_halfcheetah_velocity",
+            "brax",
+            "half-cheetah with a hidden target velocity",
+            _BRAX_BACKENDS,
+            "pgx_jax.envs.brax.presets:HALFCHEETAH",
+        ),
+        "brax-ant-direction": FamilyEntry(
+            "pgx_jax.envs.brax.directions",
+            "brax_ant_direction",
+            "brax",
+            "ant with a hidden direction to run in",
+            _BRAX_BACKENDS,
+            "pgx_jax.envs.brax.presets:ANT",
+        ),
+        "cartpole-sign": _bench(
+            "cartpole_variants:cartpole_sign",
+            "as cartpole, the force's sign random: two known groups",
+        ),
+        "cartpole-goal": _bench(
+            "cartpole_goal:cartpole_goal", "CartPole paid for the cart at a hidden place"
+        ),
+        "cartpole-identical": _bench(
+            "cartpole_variants:cartpole_identical", "copies of CartPole: one group, nothing to find"
+        ),
+        "navigation": _bench(
+            "navigation:navigation", "a point that moves to a hidden goal in the plane"
+        ),
+        "direction": _bench(
+            "direction:direction", "a velocity in the plane, paid along a hidden direction"
+        ),
+        "direction-narrow": _bench(
+            "direction:direction_narrow", "as direction, all directions near one: one group"
+        ),
+        "pendulum": _bench(
+            "pendulum:pendulum", "Pendulum with varied gravity, length and torque (gymnax)"
+        ),
+        "pendulum-sign": _bench(
+            "pendulum:pendulum_sign", "as pendulum, the torque's sign random: two known groups"
+        ),
+        "xland-rules": _bench(
+            "xland_rules:xland_rules",
+            "XLand-MiniGrid, a hidden rule: four known groups",
+            "xminigrid",
         ),
     },
 )

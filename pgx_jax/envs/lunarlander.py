@@ -48,7 +48,13 @@ RANGES = {
 }
 """Uniform, but for ``engine``, which is log-uniform; gravity in Box2D's units (m/s² scaled)."""
 
-_UNMODIFIED = {"gravity": -10.0, "wind_power": 0.0, "turbulence_power": 0.0, "engine": 1.0}
+_UNMODIFIED = {
+    "gravity": -10.0,
+    "wind_power": 0.0,
+    "turbulence_power": 0.0,
+    "engine": 1.0,
+    "goal": 0.0,
+}
 _MAX_STEPS = 1000
 _OBSERVATION_SIZE = 8
 _NUM_ACTIONS = 4
@@ -104,15 +110,18 @@ def lunarlander_family(
     source: list[dict[str, float]],
     held_out: list[dict[str, float]],
     *,
+    ranges: str = "",
     backend: str | None = None,
 ) -> TaskFamily:
     """A LunarLander family of given tasks.
 
     Args:
         name: of the family.
-        source: parameters of the source tasks, keys of ``RANGES``; {} is LunarLander-v3 itself,
-            and what a task does not name is as there (-10, no wind, no turbulence, 1).
+        source: parameters of the source tasks, keys of ``RANGES`` or "goal", the place to land at
+            (see ``lunarlander_goal``); {} is LunarLander-v3 itself, and what a task does not name
+            is as there (-10, no wind, no turbulence, 1, the pad).
         held_out: parameters of the held-out tasks.
+        ranges: for the description; "" tells ``RANGES``.
         backend: "gymnasium" (in this process; the default) or "gymnasium-async".
 
     Returns:
@@ -120,7 +129,8 @@ def lunarlander_family(
 
     Raises:
         ValueError: an unknown backend or parameter, gravity outside (-12, 0), wind outside
-            [0, 20], turbulence outside [0, 2] (Gymnasium's limits), or an engine not above 0.
+            [0, 20], turbulence outside [0, 2] (Gymnasium's limits), an engine not above 0, or a
+            goal outside (-1, 1), where the flight ends.
         ImportError: gymnasium or Box2D is missing.
     """
     from pgx_jax.envs.host.gymnasium_batch import GymnasiumBatch, vectorization_of
@@ -156,11 +166,7 @@ def lunarlander_family(
         train_tasks=HostTasks(np.arange(count, dtype=np.int32)),
         test_tasks=HostTasks(np.arange(count, len(table), dtype=np.int32)),
         train_names=tuple(names[:count]),
-        description="Gymnasium LunarLander-v3: "
-        + ", ".join(
-            f"{key} {'log-U' if key == 'engine' else 'U'}[{low:g}, {high:g}]"
-            for key, (low, high) in RANGES.items()
-        ),
+        description=f"Gymnasium LunarLander-v3: {ranges or _describe_ranges()}",
         notes=(f"backend {backend}",),
         render=lambda task, act, num_frames: record_frames(
             LunarLanderMaker(table[task], "rgb_array")(), act, num_frames
@@ -188,6 +194,10 @@ class LunarLanderMaker:
             turbulence_power=task["turbulence_power"],
             render_mode=self._render_mode,
         )
+        if "goal" in self._task:
+            from pgx_jax.envs.landing_goal import LandingGoal
+
+            environment = LandingGoal(environment, task["goal"])
         return TimeLimit(environment, _MAX_STEPS)
 
 
@@ -240,6 +250,7 @@ def _check(task: dict[str, float]) -> None:
         ("wind_power", 0.0 <= values["wind_power"] <= 20.0, "from 0 to 20"),
         ("turbulence_power", 0.0 <= values["turbulence_power"] <= 2.0, "from 0 to 2"),
         ("engine", 0.0 < values["engine"] < float("inf"), "above 0"),
+        ("goal", -1.0 < values["goal"] < 1.0, "between -1 and 1"),
     ):
         if not fits:
             raise ValueError(f"LunarLander: {name} is {values[name]:g}; it has to be {limits}")
@@ -247,7 +258,15 @@ def _check(task: dict[str, float]) -> None:
 
 def task_name(index: int, task: dict[str, float]) -> str:
     """A short name with the task's parameters."""
-    short = {"gravity": "g", "wind_power": "wind", "turbulence_power": "turb", "engine": "engine"}
+    short = {"gravity": "g", "wind_power": "wind", "turbulence_power": "turb"}
     return f"{index}: " + (
-        " ".join(f"{short[key]}={value:.3g}" for key, value in task.items()) or "unmodified"
+        " ".join(f"{short.get(key, key)}={value:.3g}" for key, value in task.items())
+        or "unmodified"
+    )
+
+
+def _describe_ranges() -> str:
+    return ", ".join(
+        f"{key} {'log-U' if key == 'engine' else 'U'}[{low:g}, {high:g}]"
+        for key, (low, high) in RANGES.items()
     )

@@ -90,7 +90,7 @@ class ExactlyK:
         return self, None
 
     def counts(self, num_tasks: int) -> GroupCounts:
-        """K alone, for nothing."""
+        """One number of groups, for nothing."""
         return GroupCounts(self.num_groups, self.num_groups)
 
     def round(

@@ -1,6 +1,5 @@
 """Features, subsets, fits, scores, affinity, grouping: the estimation, written once."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
@@ -33,8 +32,6 @@ from pgx_jax.pipeline.steps import (
 )
 from pgx_jax.settings import DesignSettings, EstimationSettings, GroupingSettings
 from pgx_jax.types import Grouping, PolicyFunction, SubsetFits, Transitions
-
-KEYED_STAGES = ("projection", "subsets", "split", "scores")
 
 
 class Estimate(NamedTuple):
@@ -71,7 +68,6 @@ def estimate(
     stage: RunStage = run_now,
     rollouts: Rollouts | None = None,
     execution: Execution | None = None,
-    keys: Mapping[str, Array] | None = None,
 ) -> Estimate:
     """Features, subsets, fits, scores, affinity, grouping.
 
@@ -83,7 +79,6 @@ def estimate(
         stage: how a stage is run.
         rollouts: steps adapted policies in the environment, for the score "rollout".
         execution: how the work is cut.
-        keys: PRNG key by stage; None takes those of ``stage_key``.
 
     Returns:
         ``Estimate``.
@@ -96,8 +91,7 @@ def estimate(
     """
     num_tasks, execution = transitions.advantage.shape[0], execution or Execution()
     choices = _choices(settings, num_tasks, rollouts)
-    keys_given = keys is not None
-    keys = keys or {name: stage_key(key, name) for name in KEYED_STAGES}
+    keys = {name: stage_key(key, name) for name in ("projection", "subsets", "split", "scores")}
     make_projection = PROJECTIONS.find(settings.projection.projection)
     projection = make_projection(keys["projection"], policy.params, settings.projection.dim)
     split_key = keys["split"] if choices.score.splits_transitions else None
@@ -130,7 +124,7 @@ def estimate(
     affinity = stage("affinity", choices.rule, judged, lambda rule, **_: Outcome(fitted().affinity))
     grouping = stage(
         "grouping",
-        SeededGrouping(choices.grouping, 0 if keys_given else _seed_of(key)),
+        SeededGrouping(choices.grouping, _seed_of(key)),
         judged | {"affinity": affinity},
         # Made again where the affinity comes from a finished stage.
         partial(cluster, lambda *data: fitted().refit(*data)),

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
@@ -16,7 +15,7 @@ from pgx_jax.estimation.devices import check_mesh
 from pgx_jax.estimation.projections.base import PROJECTIONS
 from pgx_jax.estimation.scores.base import SCORES
 from pgx_jax.estimation.scores.rollout import TracedRollouts
-from pgx_jax.pipeline.core import KEYED_STAGES, Estimate, estimate, standardised_transitions
+from pgx_jax.pipeline.core import Estimate, estimate, standardised_transitions
 from pgx_jax.pipeline.steps import Execution
 from pgx_jax.registry import Registry
 from pgx_jax.settings import (
@@ -146,7 +145,6 @@ def group_tasks(
         key,
         rollouts=None if rollout is None else TracedRollouts(rollout, rollout_batch_size),
         execution=Execution(batch_size, mesh),
-        keys=dict(zip(KEYED_STAGES, jax.random.split(key, 4), strict=True)),
     )
 
 

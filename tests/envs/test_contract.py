@@ -18,11 +18,16 @@ NUM_TASKS, NUM_TEST_TASKS = 5, 4
 
 
 # Simulators that take seconds to make or to compile.
-HEAVY = {"metaworld-mt10", "metaworld-mt50", "brax-halfcheetah", "brax-ant"}
+HEAVY = ("metaworld", "brax")
+# Families in which the distribution holds few tasks or one, whatever the seed.
+REPEATED = {"brax-halfcheetah-direction": 2, "cartpole-identical": 1, "xland-rules": 7}
+# Families whose episodes all start in the same place.
+STARTS_ALIKE = {"navigation", "direction", "direction-narrow"}
 # In JAX, on the host, and where Python loops do the steps; one_hot is Meta-World's default.
 OTHERS = {
     "cartpole": "one_hot",
     "lunarlander": "one_hot",
+    "navigation": "one_hot",
     "brax-halfcheetah": "one_hot",
     "metaworld-mt10": "hidden",
 }
@@ -33,7 +38,7 @@ OTHERS = {
     params=[
         pytest.param(
             (name, identity),
-            marks=[pytest.mark.slow] if name in HEAVY else [],
+            marks=[pytest.mark.slow] if name.startswith(HEAVY) else [],
             id=f"{name}-{identity}" if identity else name,
         )
         for name, identity in [*((name, None) for name in sorted(FAMILIES)), *OTHERS.items()]
@@ -182,6 +187,8 @@ class TestTasks:
             assert set(family.groups) == set(range(family.groups.max() + 1))
 
     def test_seed_decides_the_tasks(self, family):
+        if family.name in REPEATED:
+            pytest.skip("another seed may draw the same tasks")
         again, other = alike(family), alike(family, seed=1)
         for name in ("train_tasks", "test_tasks"):
             drawn = rows(family, getattr(family, name))
@@ -191,16 +198,24 @@ class TestTasks:
 
     def test_all_tasks_differ_and_test_tasks_are_new(self, family):
         both = np.concatenate([rows(family, family.train_tasks), rows(family, family.test_tasks)])
-        assert len(np.unique(both, axis=0)) == NUM_TASKS + NUM_TEST_TASKS
+        expected = REPEATED.get(family.name, NUM_TASKS + NUM_TEST_TASKS)
+        assert len(np.unique(both, axis=0)) == expected
 
-    def test_tasks_change_the_dynamics(self, family):
+    def test_tasks_change_the_dynamics_or_the_rewards(self, family):
+        if family.name == "xland-rules":
+            pytest.skip("random actions rarely come to where the rules differ")
         same = jnp.broadcast_to(jax.random.key(3), (NUM_TASKS,))
         _, walk = walk_of(family, same)
         # Same random numbers, same actions: whatever differs is the task's doing.
         start = own(walk.final_observation)[:5].reshape(5, NUM_TASKS, -1)
+        tasks = rows(family, family.train_tasks)
         for one in range(NUM_TASKS):
             for other in range(one):
-                assert not np.allclose(start[:, one], start[:, other], atol=1e-6)
+                # Targets for the speed pay alike until the lower one is reached.
+                equal = np.allclose(start[:, one], start[:, other], atol=1e-6) and np.allclose(
+                    walk.reward[:, one], walk.reward[:, other], atol=1e-6
+                )
+                assert equal == np.array_equal(tasks[one], tasks[other])
 
 
 class TestEnvironment:
@@ -259,7 +274,8 @@ class TestEnvironment:
         np.testing.assert_array_equal(flat(first)[1:], flat(walk[0])[1:])
         for one, other in zip(jax.tree.leaves(changed), jax.tree.leaves(walk[1]), strict=True):
             np.testing.assert_array_equal(one[:, 1:], other[:, 1:])
-        assert not np.array_equal(own(first)[0], own(walk[0])[0])
+        if family.name not in STARTS_ALIKE:
+            assert not np.array_equal(own(first)[0], own(walk[0])[0])
 
     def test_batched_step_equals_steps_one_by_one(self, family):
         environment, keys, tasks = family.environment, keys_of(), family.train_tasks
@@ -312,6 +328,8 @@ class TestEpisodes:
             assert ended
 
     def test_autoreset_returns_a_fresh_observation_and_keeps_the_last(self, family, walk):
+        if family.name == "xland-rules":
+            pytest.skip("indicators have no range; its own test compares every reset")
         result = walk[1]
         seen, final = flat(result.observation), flat(result.final_observation)
         done, valid = result.done & result.valid, result.valid

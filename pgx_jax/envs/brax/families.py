@@ -99,25 +99,46 @@ def sample_brax_tasks(name: str, seed: int, num_tasks: int) -> BraxTasks:
     return BraxTasks(*(jnp.asarray(leaf, jnp.float32) for leaf in (*factors, target)))
 
 
+def brax_family(
+    name: str,
+    environment: BraxEnvironment,
+    train_tasks: BraxTasks,
+    test_tasks: BraxTasks,
+    *,
+    train_names: tuple[str, ...],
+    description: str,
+    groups: np.ndarray | None = None,
+) -> TaskFamily:
+    """A brax family of given tasks, with notes on the simulator and the observations."""
+    return TaskFamily(
+        name=name,
+        environment=environment,
+        train_tasks=train_tasks,
+        test_tasks=test_tasks,
+        train_names=train_names,
+        description=description,
+        groups=groups,
+        notes=(
+            f"backend {environment.backend}, brax {version('brax')}",
+            f"{environment.observation_shape[0]} observations; velocities divided by "
+            f"{VELOCITY_SCALE:g}, all clipped to ±{OBSERVATION_LIMIT:g}",
+        ),
+    )
+
+
 def _family(
     name: str, target: str, num_tasks: int, num_test_tasks: int, seed: int, backend: str | None
 ) -> TaskFamily:
     environment = BraxEnvironment(name, backend or "spring")
-    size = environment.observation_shape[0]
     train_tasks = sample_brax_tasks(name, 2 * seed, num_tasks)
     ranges = ", ".join(f"{key} log-U[{low:g}, {high:g}]" for key, (low, high) in RANGES.items())
-    return TaskFamily(
-        name=f"brax-{name}",
-        environment=environment,
-        train_tasks=train_tasks,
-        test_tasks=sample_brax_tasks(name, 2 * seed + 1, num_test_tasks),
+    return brax_family(
+        f"brax-{name}",
+        environment,
+        train_tasks,
+        sample_brax_tasks(name, 2 * seed + 1, num_test_tasks),
         train_names=_names(name, train_tasks),
         description=f"brax {name}: factors on {ranges}; {target}",
-        notes=(
-            f"backend {environment.backend}, brax {version('brax')}",
-            f"{size} observations; velocities divided by {VELOCITY_SCALE:g}, all clipped to "
-            f"±{OBSERVATION_LIMIT:g}",
-        ),
     )
 
 

@@ -19,9 +19,6 @@ from pgx_jax.estimation.affinity.completion import completed_affinity
 from pgx_jax.estimation.designs.usual import MOST_ADDITIVE
 from pgx_jax.registry import Registry
 
-# False: the folds judge "pair" and "subset" by additive effects, as they did so far.
-MEANS_JUDGED_BY_THEMSELVES = False
-
 
 class EstimatedAffinity(NamedTuple):
     """An affinity and how to make it again.
@@ -154,8 +151,6 @@ def _fitted(
 ) -> EstimatedAffinity:
     """The affinity of all rows, and a refit by the same formula in NumPy."""
     affinity = task_affinity(scores, subsets, reduce=reduce)
-    if not MEANS_JUDGED_BY_THEMSELVES:
-        on_host = additive_effects
     units = score_units(np.asarray(scores, np.float64), np.asarray(subsets))
     return EstimatedAffinity(affinity, partial(_refit, on_host, units))
 

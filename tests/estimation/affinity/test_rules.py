@@ -14,7 +14,6 @@ from pgx_jax.estimation import (
     estimate_affinity,
     task_affinity,
 )
-from pgx_jax.estimation.affinity import rules
 from pgx_jax.estimation.affinity.rules import (
     AFFINITY_RULES,
     AdditiveEffects,
@@ -31,11 +30,6 @@ SUBSETS = balanced_subsets(jax.random.key(0), NUM_TASKS, 4, num_subsets=60)
 SCORES = 3 * jax.random.normal(jax.random.key(1), SUBSETS.shape) + jnp.arange(NUM_TASKS)
 HALF = np.arange(60) < 30
 MEANS = {"additive": AdditiveEffects(), "pair": PairMean(), "subset": SubsetMean()}
-
-
-@pytest.fixture
-def means_judged_by_themselves(monkeypatch):
-    monkeypatch.setattr(rules, "MEANS_JUDGED_BY_THEMSELVES", True)
 
 
 def part(rows):
@@ -81,7 +75,6 @@ def test_the_options_of_a_completion_are_passed_on():
     assert hash(rule) == hash(CompletedEffects(2, 3, 4))
 
 
-@pytest.mark.usefixtures("means_judged_by_themselves")
 @pytest.mark.parametrize("name", MEANS)
 def test_refit_on_all_rows_is_the_affinity(name):
     fitted = MEANS[name].fit(SCORES, SUBSETS)
@@ -91,7 +84,6 @@ def test_refit_on_all_rows_is_the_affinity(name):
     np.testing.assert_allclose(again, fitted.affinity, atol=1e-5)
 
 
-@pytest.mark.usefixtures("means_judged_by_themselves")
 @pytest.mark.parametrize("name", ["pair", "subset"])
 def test_refit_by_means_is_a_loop_over_the_rows(name):
     few = np.arange(60) % 10 == 0
@@ -115,13 +107,6 @@ def test_the_folds_judge_additive_effects_to_the_last_bit_as_the_grouping_does_b
     assert select_num_groups(scores, subsets, refit=refit) == select_num_groups(scores, subsets)
 
 
-def test_until_they_are_mended_means_are_judged_by_additive_effects():
-    expected = AdditiveEffects().fit(SCORES, SUBSETS).refit(*part(HALF))
-    for rule in (PairMean(), SubsetMean()):
-        np.testing.assert_array_equal(rule.fit(SCORES, SUBSETS).refit(*part(HALF)), expected)
-
-
-@pytest.mark.usefixtures("means_judged_by_themselves")
 def test_rows_that_leave_a_task_or_most_pairs_out():
     scores, subsets = part(np.asarray(~SUBSETS[:, 3]))
     for rule in AFFINITY_RULES.values():
