@@ -211,7 +211,7 @@ def test_a_rollout_is_checked_before_any_work(problem, monkeypatch):
     def work(*arguments, **options):
         raise AssertionError("work started")
 
-    monkeypatch.setattr(pgx_jax.pipeline, "gradient_features", work)
+    monkeypatch.setattr("pgx_jax.pipeline.steps.project_gradients", work)
     with pytest.raises(TypeError, match=r"rollout\(params, tasks, key\) cannot be traced by JAX"):
         pgx_jax.group_tasks(log_prob, params, transitions, rollout=rollout, key=jax.random.key(0))
 

@@ -35,7 +35,8 @@ def render_strips(
 ) -> list[Strip]:
     """One strip a group: its policy, most probable actions, in the group's first task.
 
-    Says so and returns nothing where the environment, or this machine, cannot draw.
+    Says so and returns nothing where the environment, or this machine, cannot draw, or where
+    "policygradex" was not among the compared methods.
 
     Args:
         runner: holds the finished stages of a whole run.
@@ -48,6 +49,9 @@ def render_strips(
     """
     if family.render is None:
         progress.line(f'--render: "{family.name}" cannot be drawn')
+        return []
+    if "train/policygradex" not in runner.finished:
+        progress.line("--render: no policy was trained per group; compare policygradex, too")
         return []
     algorithm = algorithm_of(learner_slice(config), family)
     trained = runner.finished["train/policygradex"].value

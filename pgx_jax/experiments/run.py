@@ -65,7 +65,7 @@ def run_experiment(
         evidence = estimated.evidence
         progress.line(f"groups: {[int(one) for one in evidence.estimate.grouping.labels]}")
         comparison = None
-        if not grouping_only:
+        if config.comparison.methods and not grouping_only:
             comparison = compare_methods(runner, family, config, estimated)
         strips = render_strips(runner, family, config, progress) if render and comparison else []
     finally:

@@ -1,5 +1,6 @@
 """Features, subsets, fits, scores, affinity, grouping: the estimation, written once."""
 
+from dataclasses import replace
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -98,7 +99,8 @@ def estimate(
     data = {"transitions": transitions}
     features = stage(
         "features",
-        Seeded(settings.projection, keys["projection"]),
+        # The projection itself: under one name there may be another one another day.
+        Seeded(replace(settings.projection, projection=make_projection), keys["projection"]),
         data,
         partial(make_features, policy, projection, execution),
         like=Features,

@@ -1,48 +1,76 @@
-import dataclasses
-
 import pytest
 
 from pgx_jax.envs.families import FAMILIES, presets_of
-from pgx_jax.experiments.config import RunConfig, make_config
+from pgx_jax.experiments.config import config_values, make_config
+from pgx_jax.experiments.leaves import leaf_values, leaves
+from pgx_jax.experiments.settings import RunConfig
+from pgx_jax.rl.algorithms import PPOConfig
 
 
 @pytest.mark.parametrize("environment", FAMILIES)
 @pytest.mark.parametrize("preset", ["smoke", "default", "paper"])
 def test_every_environment_has_every_preset(environment, preset):
     config = make_config(environment, preset)
-    assert (config.environment, config.preset) == (environment, preset)
+    assert (config.tasks.environment, config.preset) == (environment, preset)
 
 
 def test_presets_only_name_fields():
-    fields = {field.name for field in dataclasses.fields(RunConfig)}
+    known = {*leaves(RunConfig), "ppo"}
     for environment in FAMILIES:
         for settings in presets_of(environment).values():
-            assert set(settings) <= fields
+            assert set(settings) <= known
 
 
 def test_transitions_per_task_are_the_papers_and_ours():
-    assert make_config("cartpole", "paper").num_steps == 2048
-    assert make_config("cartpole").num_steps == 8192
-    assert make_config("cartpole").dim == 400
+    assert make_config("cartpole", "paper").sampling.num_steps == 2048
+    assert make_config("cartpole").sampling.num_steps == 8192
+    assert make_config("cartpole").estimation.projection.dim == 400
 
 
 def test_none_leaves_the_presets_value():
     assert make_config("cartpole", dim=None) == make_config("cartpole")
-    assert make_config("cartpole", dim=7).dim == 7
+    assert make_config("cartpole", dim=7).estimation.projection.dim == 7
 
 
-def test_another_number_of_tasks_takes_planned_subsets():
-    config = make_config("cartpole", num_tasks=60)
-    assert (config.subset_size, config.num_subsets, config.affinity) == (8, None, "completed")
-    config = make_config("cartpole", num_tasks=60, affinity="pair")
-    assert (config.num_subsets, config.affinity) == (None, "pair")
-    config = make_config("cartpole", num_tasks=60, num_subsets=900)
-    assert (config.subset_size, config.num_subsets, config.affinity) == (4, 900, "additive")
-    config = make_config("cartpole", num_tasks=20)
-    assert (config.subset_size, config.num_subsets, config.affinity) == (4, 200, "additive")
+def design_of(config):
+    """Size and number of the subsets, and the affinity, as asked for."""
+    values = leaf_values(config)
+    return tuple(values[name] for name in ("subset_size", "num_subsets", "affinity"))
+
+
+def test_subsets_that_are_not_asked_for_suit_the_number_of_tasks():
+    assert design_of(make_config("cartpole")) == (None, None, None)
+    assert design_of(make_config("cartpole", num_tasks=60)) == (None, None, None)
+    asked = make_config("cartpole", num_tasks=60, affinity="pair")
+    assert design_of(asked) == (None, None, "pair")
+    asked = make_config("cartpole", num_tasks=60, num_subsets=900)
+    assert design_of(asked) == (None, 900, None)
+
+
+def test_another_number_of_tasks_drops_the_presets_subsets():
     preset = make_config("metaworld-mt50")
-    assert (preset.subset_size, preset.num_subsets, preset.affinity) == (8, 150, "completed")
+    assert design_of(preset) == (8, 150, "completed")
     assert make_config("metaworld-mt50", num_tasks=50) == preset
+    assert design_of(make_config("metaworld-mt50", num_tasks=40)) == (None, None, None)
+    # A small number of tasks keeps what a preset says.
+    assert design_of(make_config("cartpole", "smoke", num_tasks=20))[1] == 40
+
+
+@pytest.mark.parametrize(("num_tasks", "affinity"), [(20, "additive"), (21, "completed")])
+def test_reports_name_the_affinity_that_suits_the_number_of_tasks(num_tasks, affinity):
+    assert config_values(make_config("cartpole", num_tasks=num_tasks))["affinity"] == affinity
+
+
+def test_settings_of_ppo_are_given_by_name_or_whole():
+    config = make_config("cartpole", ppo={"num_envs": 64})
+    assert config.training.algorithm == PPOConfig(num_envs=64)
+    assert make_config("cartpole", ppo=PPOConfig(num_envs=64)) == config
+    assert make_config("cartpole", algorithm=PPOConfig(num_envs=64)) == config
+
+
+def test_an_unknown_setting_suggests_the_nearest():
+    with pytest.raises(ValueError, match=r'unknown setting "num_subset"; did you mean "num_sub'):
+        make_config("cartpole", num_subset=3)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +98,11 @@ def test_unknown_names_suggest_the_nearest(environment, preset, message):
         ({"l2": 0.0}, r"l2 is 0\.0; it must be positive"),
         ({"rho": float("inf")}, "rho is inf; it must be positive and finite"),
         ({"seed": -1}, "seed is -1; it must be from 0"),
-        ({"num_tasks": 4}, "too few to choose the number of groups on; give num_groups"),
-        ({"num_tasks": 3}, "subset_size is 4; .*set subset_size along with num_tasks"),
+        ({"num_tasks": 3}, "too few to choose the number of groups on; give num_groups"),
+        (
+            {"num_tasks": 3, "subset_size": 4},
+            "subset_size is 4; .*set subset_size along with num_tasks",
+        ),
         ({"rho": -0.1}, r"rho is -0\.1"),
         ({"score": "rolout"}, 'unknown score "rolout"; did you mean "rollout"'),
         ({"projection": "sketch"}, 'unknown projection "sketch"'),

@@ -11,7 +11,8 @@ from pgx_jax.experiments.config import make_config
 from pgx_jax.experiments.progress import Progress
 from pgx_jax.experiments.render import render_strips
 from pgx_jax.experiments.report.strips import strip_figure
-from pgx_jax.experiments.training import agent_tree, make_ppo, stage_key
+from pgx_jax.experiments.slices import learner_slice, run_key
+from pgx_jax.experiments.training import algorithm_of, trained_like
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +20,12 @@ def trained():
     """A runner after a run with two groups, as far as rendering looks at it."""
     config = make_config("cartpole", "smoke", num_tasks=4, subset_size=2)
     family = make_family("cartpole", num_tasks=4, num_test_tasks=1)
-    ppo = make_ppo(family, config, config.hidden_sizes)
-    agent = agent_tree(ppo.init_agent(stage_key(config, "any")))
-    tree = {f"group{group}": {"agent": agent} for group in range(2)}
+    algorithm = algorithm_of(learner_slice(config), family)
+    agent = algorithm.init_agent(run_key(config))
+    groups = {f"group{group}": trained_like(algorithm)._replace(agent=agent) for group in range(2)}
     finished = {
-        "train/policygradex": SimpleNamespace(tree=tree),
-        "grouping": SimpleNamespace(tree={"labels": np.array([1, 0, 1, 0])}),
+        "train/policygradex": SimpleNamespace(value=groups),
+        "grouping": SimpleNamespace(value=SimpleNamespace(labels=np.array([1, 0, 1, 0]))),
     }
     return SimpleNamespace(finished=finished), family, config
 
@@ -61,6 +62,15 @@ def test_without_drawing_there_is_one_line(trained):
     strips, text = strips_of(trained, render)
     assert strips == []
     assert "no display" in text
+
+
+def test_without_policies_by_group_there_is_one_line(trained):
+    runner, family, config = trained
+    runner = SimpleNamespace(finished={"grouping": runner.finished["grouping"]})
+    text = io.StringIO()
+    drawn = family._replace(render=lambda *_: np.zeros((8, 4, 6, 3), np.uint8))
+    assert render_strips(runner, drawn, config, Progress(stream=text)) == []
+    assert "compare policygradex" in text.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,24 @@
 """One run end to end, and what a second run on its folder does."""
 
-import dataclasses
 import io
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from pgx_jax.experiments.compare import METHODS
 from pgx_jax.experiments.config import make_config
+from pgx_jax.experiments.leaves import leaf_values
 from pgx_jax.experiments.progress import Progress
 from pgx_jax.experiments.run import run_experiment
+from pgx_jax.experiments.settings import PAPER_METHODS
 from pgx_jax.experiments.store import ArtifactError
 
-CONFIG = dataclasses.replace(
-    make_config("cartpole-planted", "smoke"),
+CONFIG = make_config(
+    "cartpole-planted",
+    "smoke",
     num_tasks=6,
     subset_size=3,
     num_groups=3,
@@ -26,7 +28,7 @@ CONFIG = dataclasses.replace(
     group_steps=4_000,
 )
 ESTIMATION = ["subsets", "meta", "transitions", "features", "fits", "scores", "affinity"]
-COMPARISON = [f"{step}/{method.name}" for method in METHODS for step in ("train", "evaluate")]
+COMPARISON = [f"{step}/{method}" for method in PAPER_METHODS for step in ("train", "evaluate")]
 STAGES = [*ESTIMATION, "grouping", *COMPARISON]
 
 
@@ -50,7 +52,7 @@ def test_report_holds_what_is_promised(first):
     assert report["num_tasks"] == 6
     assert report["num_subsets"] == 12
     assert report["subset_size"] == 3
-    assert report["dim"] == CONFIG.dim
+    assert report["dim"] == CONFIG.estimation.projection.dim
     assert report["num_groups"] == 3
     assert sorted(set(report["labels"])) == [0, 1, 2]
     affinity = np.array(report["affinity"])
@@ -67,7 +69,7 @@ def test_report_holds_what_is_promised(first):
 
 def test_scores_are_per_method_and_task_with_errors(first):
     _, report = first
-    assert list(report["scores"]) == [method.name for method in METHODS]
+    assert list(report["scores"]) == list(PAPER_METHODS)
     for scores in report["scores"].values():
         tasks = scores["source"]["tasks"]
         assert list(tasks) == report["task_names"]
@@ -80,7 +82,7 @@ def test_scores_are_per_method_and_task_with_errors(first):
 
 def test_all_methods_spend_equal_training_budgets(first):
     _, report = first
-    update = CONFIG.ppo.steps_per_update
+    update = CONFIG.training.algorithm.num_envs * CONFIG.training.algorithm.num_steps
     budgets = report["total_env_steps"]
     expected = budgets["policygradex"]
     for method, spent in budgets.items():
@@ -105,7 +107,7 @@ def test_metrics_are_one_json_row_an_update(first):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {row["stage"] for row in rows} == {
         "meta",
-        *(f"train/{method.name}" for method in METHODS),
+        *(f"train/{method}" for method in PAPER_METHODS),
     }
     meta = [row for row in rows if row["stage"] == "meta"]
     assert meta[-1]["env_steps"] == report["env_steps"]["policygradex"]["meta"]
@@ -149,10 +151,8 @@ def test_a_second_run_reuses_everything_and_says_so(first):
 @pytest.mark.slow
 def test_a_changed_option_recomputes_what_depends_on_it(first, tmp_path, change, expected):
     folder, _ = first
-    (tmp_path / "artifacts").mkdir()
-    for file in (folder / "artifacts").iterdir():
-        (tmp_path / "artifacts" / file.name).write_bytes(file.read_bytes())
-    again, _ = recomputed(tmp_path, dataclasses.replace(CONFIG, **change))
+    shutil.copytree(folder / "artifacts", tmp_path / "artifacts")
+    again, _ = recomputed(tmp_path, CONFIG.replace(**change))
     # Labels, and the budget with them, may come out equal: such a training is rightly reused.
     certain = {name for name in expected if name not in COMPARISON} or expected
     assert certain <= again <= expected
@@ -164,16 +164,14 @@ def test_equal_seeds_give_equal_results_and_others_do_not(first, tmp_path):
     same = run_experiment(CONFIG, tmp_path / "same", grouping_only=True)
     assert same["affinity"] == before["affinity"]
     assert same["labels"] == before["labels"]
-    other = run_experiment(
-        dataclasses.replace(CONFIG, seed=1), tmp_path / "other", grouping_only=True
-    )
+    other = run_experiment(CONFIG.replace(seed=1), tmp_path / "other", grouping_only=True)
     assert other["affinity"] != before["affinity"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("score", ["surrogate", "linearised", "off_policy"])
 def test_scores_from_data_alone_and_automatic_k(tmp_path, score):
-    config = dataclasses.replace(CONFIG, score=score, num_groups=None, max_groups=3)
+    config = CONFIG.replace(score=score, num_groups=None, max_groups=3)
     report = run_experiment(config, tmp_path, grouping_only=True)
     assert report["env_steps"]["policygradex"]["scores"] == 0
     assert set(report["selection"]) == {"1", "2", "3"}
@@ -182,11 +180,8 @@ def test_scores_from_data_alone_and_automatic_k(tmp_path, score):
 
 def test_planned_subsets_and_completed_affinity(first, tmp_path):
     folder, _ = first
-    (tmp_path / "artifacts").mkdir()
-    for file in (folder / "artifacts").iterdir():
-        (tmp_path / "artifacts" / file.name).write_bytes(file.read_bytes())
-    config = dataclasses.replace(
-        CONFIG,
+    shutil.copytree(folder / "artifacts", tmp_path / "artifacts")
+    config = CONFIG.replace(
         score="surrogate",
         num_groups=None,
         max_groups=3,
@@ -198,9 +193,7 @@ def test_planned_subsets_and_completed_affinity(first, tmp_path):
     assert report["num_subsets"] == 20  # all there are
     assert set(report["selection"]) == {"1", "2", "3"}
     assert "of low rank, fitted to all scores" in (tmp_path / "report.html").read_text()
-    additive, _ = recomputed(
-        tmp_path, dataclasses.replace(config, affinity="additive"), grouping_only=True
-    )
+    additive, _ = recomputed(tmp_path, config.replace(affinity="additive"), grouping_only=True)
     assert additive == {"affinity", "grouping"}
 
 
@@ -228,7 +221,7 @@ def test_a_killed_stage_loses_nothing_that_was_finished(first, tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pgx_jax.experiments.estimate.cluster_tasks", killed)
+        patch.setattr("pgx_jax.pipeline.steps.cluster_tasks", killed)
         with pytest.raises(KeyboardInterrupt):
             run_experiment(CONFIG, tmp_path, grouping_only=True)
     again, _ = recomputed(tmp_path, CONFIG, grouping_only=True)
@@ -241,11 +234,20 @@ def test_the_program_runs_in_a_process_of_its_own(tmp_path):
     options = [
         part
         for name in (*sizes, "meta_steps", "group_steps")
-        for part in (f"--{name.replace('_', '-')}", str(getattr(CONFIG, name)))
+        for part in (f"--{name.replace('_', '-')}", str(leaf_values(CONFIG)[name]))
     ]
     program = [sys.executable, "-c", "from pgx_jax.cli import main; main()"]
     done = subprocess.run(
-        [*program, "run", CONFIG.environment, "--preset", "smoke", *options, "--out", tmp_path],
+        [
+            *program,
+            "run",
+            CONFIG.tasks.environment,
+            "--preset",
+            "smoke",
+            *options,
+            "--out",
+            tmp_path,
+        ],
         capture_output=True,
         text=True,
         check=False,

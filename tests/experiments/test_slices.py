@@ -13,11 +13,12 @@ from pgx_jax import settings as estimation_settings
 from pgx_jax.experiments import settings as run_settings
 from pgx_jax.experiments.compare import compare_methods
 from pgx_jax.experiments.estimate import estimate_groups
-from pgx_jax.experiments.fingerprint import digest, fingerprint
+from pgx_jax.experiments.fingerprint import digest
 from pgx_jax.experiments.leaves import leaf_values, leaves
 from pgx_jax.experiments.progress import Progress
 from pgx_jax.experiments.run import family_of
 from pgx_jax.experiments.settings import RunConfig
+from pgx_jax.experiments.slices import learner_slice, meta_slice, task_slice
 from pgx_jax.experiments.stages import StageRunner
 from pgx_jax.experiments.store import check_output_folder
 from pgx_jax.networks import MLP
@@ -109,6 +110,8 @@ def changed(value: Any) -> Any:
     """Another value of a setting."""
     if isinstance(value, bool | str | None):
         return "other"
+    if isinstance(value, PPOConfig):
+        return dataclasses.replace(value, num_epochs=value.num_epochs + 1)
     return (*value, 3) if isinstance(value, tuple) else value + 1
 
 
@@ -119,20 +122,39 @@ def test_every_setting_changes_the_hash_of_a_slice_that_holds_it(name):
     assert digest(config) != digest(other)
 
 
-def test_fields_made_from_other_settings_are_left_out():
-    @dataclasses.dataclass(frozen=True)
-    class Choice:
-        size: int
-        engine: object = dataclasses.field(metadata={"hashed": False})
-
-    assert fingerprint(Choice(1, object()))[-1] == {"size": 1}
-    # Of a choice from outside the package the source of its module counts, too.
-    assert fingerprint(Choice(1, None))[1] != ""
-    with pytest.raises(TypeError, match="nothing certain can be said of a object"):
-        fingerprint(object())
+def warm(**settings):
+    return tiny_config("metaworld-mt10", warm_start="experts", **settings)
 
 
-def test_keys_and_arrays_count_by_value():
-    assert digest(jax.random.key(1)) == digest(jax.random.key(1))
-    assert digest(jax.random.key(1)) != digest(jax.random.key(2))
-    assert digest(np.arange(3)) != digest(np.arange(3.0))
+def test_steps_of_cloning_count_where_policies_are_cloned():
+    few, many = warm(clone_steps=100), warm(clone_steps=200)
+    assert digest(meta_slice(few)) != digest(meta_slice(many))
+    assert digest(learner_slice(few)) != digest(learner_slice(many))
+    # What the experts show does not depend on them, nor do policies that start afresh.
+    assert digest(task_slice(few)) == digest(task_slice(many))
+    cold = [
+        meta_slice(config.replace(warm_start="none", demonstrations=demonstrations))
+        for config, demonstrations in ((few, 1), (many, 2))
+    ]
+    assert digest(cold[0]) == digest(cold[1])
+
+
+def test_a_task_file_counts_by_its_content(tmp_path):
+    def slice_with(name, content):
+        file = tmp_path / name
+        file.write_text(content)
+        return task_slice(tiny_config("gymnax:Pendulum-v1", task_file=str(file)))
+
+    once = slice_with("one.py", 'ranges = {"g": (5.0, 15.0)}\n')
+    again = slice_with("two.py", 'ranges = {"g": (5.0, 15.0)}\n')
+    other = slice_with("one.py", 'ranges = {"g": (5.0, 16.0)}\n')
+    assert digest(once) == digest(again)
+    assert digest(once) != digest(other)
+
+
+def test_an_identity_of_its_own_counts():
+    config = tiny_config()
+    assert digest(task_slice(config)) != digest(task_slice(config, "one_hot"))
+    assert digest(task_slice(config.replace(identity="one_hot"))) == digest(
+        task_slice(config, "one_hot")
+    )

@@ -3,36 +3,40 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
 
 from pgx_jax.experiments.store import (
     Artifact,
     ArtifactError,
+    arrays_of,
     check_output_folder,
     load_artifact,
+    restored,
     save_artifact,
-    stage_hash,
     write_atomically,
 )
 
-TREE = {"a": np.arange(6.0).reshape(2, 3), "nested": {"b": np.array([True, False])}}
+ARRAYS = {"a": np.arange(6.0).reshape(2, 3), "nested/b": np.array([True, False])}
 ABOUT = {"hash": "h1", "note": "x"}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     check_output_folder(tmp_path)
-    save_artifact(tmp_path, "train/one", Artifact(TREE, ABOUT))
+    save_artifact(tmp_path, "train/one", Artifact(ARRAYS, ABOUT))
     return tmp_path
 
 
 def test_what_is_saved_comes_back(folder):
     found = load_artifact(folder, "train/one", "h1")
     assert found is not None
-    np.testing.assert_array_equal(found.tree["a"], TREE["a"])
-    np.testing.assert_array_equal(found.tree["nested"]["b"], TREE["nested"]["b"])
+    assert set(found.arrays) == set(ARRAYS)
+    for place, array in ARRAYS.items():
+        np.testing.assert_array_equal(found.arrays[place], array)
     assert found.about["note"] == "x"
 
 
@@ -114,12 +118,33 @@ def test_a_full_disk_leaves_the_old_file_and_no_partial_one(tmp_path, monkeypatc
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_hash_depends_on_settings_and_parents_but_not_their_order():
-    base = stage_hash("s", {"a": 1, "b": 2}, {"p": "x"})
-    assert base == stage_hash("s", {"b": 2, "a": 1}, {"p": "x"})
-    assert base != stage_hash("s", {"a": 1, "b": 3}, {"p": "x"})
-    assert base != stage_hash("s", {"a": 1, "b": 2}, {"p": "y"})
-    assert base != stage_hash("t", {"a": 1, "b": 2}, {"p": "x"})
+class Pair(NamedTuple):
+    first: Any
+    second: Any = None
+
+
+def test_arrays_go_by_their_place():
+    tree = {"agent": Pair({"params": {"Dense_0": {"kernel": np.ones((2, 3))}}}, np.zeros(2))}
+    arrays = arrays_of(tree, "meta")
+    assert list(arrays) == ["agent/first/params/Dense_0/kernel", "agent/second"]
+    like = jax.tree.map(lambda _: 0, tree)
+    found = restored(arrays, like, "meta")
+    assert jax.tree.structure(found) == jax.tree.structure(tree)
+    jax.tree.map(np.testing.assert_array_equal, found, tree)
+
+
+def test_one_array_goes_by_its_name_and_a_record_by_its_fields():
+    np.testing.assert_array_equal(restored(arrays_of(np.arange(3), "one"), None, "one"), [0, 1, 2])
+    found = restored(arrays_of(Pair(np.ones(2), np.zeros(1)), "pair"), Pair, "pair")
+    assert isinstance(found, Pair)
+    np.testing.assert_array_equal(found.second, [0.0])
+    # What was None has no array; the record's default is None.
+    assert restored(arrays_of(Pair(np.ones(2)), "pair"), Pair, "pair").second is None
+
+
+def test_a_place_that_is_missing_is_named():
+    with pytest.raises(KeyError, match="b/c"):
+        restored({"a": np.ones(2)}, {"a": 0, "b": {"c": 0}}, "any")
 
 
 def test_the_record_is_readable_json(folder):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pgx_jax
-from pgx_jax.estimation.affinity import AFFINITY_RULES, EstimatedAffinity
+from pgx_jax.estimation.affinity.rules import AFFINITY_RULES, EstimatedAffinity
 from tests.extension.tiny import tiny_run
 from tests.test_pipeline import log_prob, problem  # noqa: F401 - a fixture
 

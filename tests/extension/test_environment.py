@@ -48,7 +48,7 @@ def guess(num_tasks=10, num_test_tasks=50, seed=0):
     )
 
 
-FAMILIES.register("guess", FamilyEntry(guess, extra="run", summary="two arms, one pays"))
+FAMILIES.register("guess", FamilyEntry(maker=guess, summary="two arms, one pays"))
 
 
 @pytest.mark.slow

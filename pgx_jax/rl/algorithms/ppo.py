@@ -14,7 +14,7 @@ Differences from the paper (Schulman et al. 2017, "Proximal policy optimization 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -79,7 +79,7 @@ class PPOConfig:
     entropy_coefficient: float = 0.003
     max_grad_norm: float = 0.5
     value_decay: float = 0.9
-    gradients: str = "mean"
+    gradients: str = field(default="mean", metadata={"registry": COMBINERS})
 
     def __post_init__(self) -> None:
         """Raise ValueError where a setting is outside its range."""

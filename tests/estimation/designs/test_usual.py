@@ -92,22 +92,3 @@ def test_what_no_design_has():
         usual_design(50, subset_size=1).draw(jax.random.key(0))
     with pytest.raises(ValueError, match="20 subsets of size 7 leave a pair of the 50 tasks"):
         usual_design(50, num_subsets=20).draw(jax.random.key(0))
-
-
-def test_affinity_by_name():
-    subsets = balanced_subsets(jax.random.key(0), 12, 4, num_subsets=60)
-    scores = jax.random.normal(jax.random.key(1), subsets.shape)
-    for kind in ("additive", "pair", "subset"):
-        found = estimate_affinity(scores, subsets, kind)
-        np.testing.assert_array_equal(
-            found.affinity, task_affinity(scores, subsets, reduce=kind), strict=True
-        )
-        assert found.refit is None
-    found = estimate_affinity(scores, subsets, "completed")
-    expected = completed_affinity(scores, subsets)
-    np.testing.assert_allclose(found.affinity, expected.affinity, rtol=1e-5, atol=1e-7)
-    assert isinstance(found.affinity, jnp.ndarray)
-    half = np.asarray(subsets)[:30]
-    again = found.refit(np.asarray(scores)[:30], half)
-    np.testing.assert_array_equal(again, expected.refit(scores[:30], half))
-    assert not np.allclose(again, expected.affinity)
