@@ -46,9 +46,10 @@ def test_every_case_runs_for_every_seed(tmp_path):
 
 
 def test_seeds_and_settings_can_be_asked_for(tmp_path):
-    results = run_study(STUDY, tmp_path, seeds=[7], overrides={"num_groups": 4, "dim": None})
-    assert results["seeds"] == [7]
-    assert results["summary"] == {"two": 74, "three": 74}
+    study = STUDY.part(["two"], num_seeds=3)
+    results = run_study(study, tmp_path, overrides={"num_groups": 4, "dim": None})
+    assert results["seeds"] == [0, 1, 2]
+    assert results["summary"] == {"two": 42}
     assert results["config"]["two"]["dim"] == TINY["dim"]
 
 
