@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pgx_jax.pipeline import GroupedTasks, group_tasks
     from pgx_jax.types import Grouping, SubsetFits, Transitions
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "GaussianProjection",
