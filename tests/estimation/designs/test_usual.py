@@ -1,14 +1,10 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pgx_jax.estimation import (
     balanced_subsets,
-    completed_affinity,
-    estimate_affinity,
     subset_coverage,
-    task_affinity,
     usual_affinity_rule,
     usual_design,
 )
