@@ -20,7 +20,7 @@ def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_list_names_every_environment_with_its_extra(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("COLUMNS", raising=False)
     code, out, _ = run(monkeypatch, capsys, "list")
     assert code == 0
     # The table of environments ends with an empty line.
@@ -33,7 +33,7 @@ def test_list_names_every_environment_with_its_extra(monkeypatch, capsys):
 
 
 def test_list_can_be_scanned(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("COLUMNS", raising=False)
     _, out, _ = run(monkeypatch, capsys, "list")
     lines = out.splitlines()
     assert len(lines) <= 48

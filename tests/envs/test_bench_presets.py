@@ -21,14 +21,14 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 def test_default_is_the_benchs(name):
     config = make_config(name)
-    ppo = config.ppo
-    assert config.meta_steps + config.group_steps == 200_000
-    assert config.hidden_sizes == (64, 64)
+    training, ppo = config.training, config.training.algorithm
+    assert training.meta_steps + config.comparison.group_steps == 200_000
+    assert training.hidden_sizes == (64, 64)
     assert (ppo.num_envs, ppo.num_steps, ppo.num_epochs, ppo.num_minibatches) == (80, 64, 4, 8)
     assert (ppo.learning_rate, ppo.discount, ppo.gae_lambda) == (1e-3, 0.99, 0.95)
     assert ppo.entropy_coefficient == 0.003
-    assert make_config(name, "paper").num_steps == 2048
-    assert make_config(name, "smoke").meta_steps < 20_000
+    assert make_config(name, "paper").sampling.num_steps == 2048
+    assert make_config(name, "smoke").training.meta_steps < 20_000
 
 
 def test_presets_are_plain():

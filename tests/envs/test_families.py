@@ -1,5 +1,6 @@
 """Families by name, from here and from outside, and their presets."""
 
+import io
 import subprocess
 import sys
 
@@ -112,12 +113,19 @@ class TestFromOutside:
         assert presets["paper"] == {"meta_steps": 7, "num_steps": 2048}
 
     def test_listed(self, registry):
+        from rich.console import Console
+
         from pgx_jax.experiments.listing import details, overview
 
+        def text(listing):
+            console = Console(width=108, file=io.StringIO())
+            console.print(listing)
+            return console.file.getvalue()
+
         registry.register("slopes", ENTRY)
-        assert any("slopes of varied steepness" in line for line in overview())
-        assert "slopes: slopes of varied steepness" in details("slopes")
-        assert any("--meta-steps" in line for line in details("slopes"))
+        assert "slopes of varied steepness" in text(overview())
+        assert "slopes: slopes of varied steepness" in text(details("slopes"))
+        assert "--meta-steps" in text(details("slopes"))
 
     @pytest.mark.parametrize("name", [f"{HERE}:ENTRY", f"{HERE}:slopes"])
     def test_by_module_and_name(self, name):

@@ -26,7 +26,9 @@ class LeastOfTwo:
         return np.where(met > 0, np.nansum(least, 0) / np.maximum(met, 1), 0.0)
 
 
-AFFINITY_RULES.register("least_of_two", LeastOfTwo())
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    AFFINITY_RULES.register("least_of_two", LeastOfTwo())
 
 
 @pytest.mark.parametrize("num_groups", [2, None])

@@ -41,7 +41,9 @@ class Reinforce:
         return getattr(self.inner, name)
 
 
-ALGORITHMS.register("reinforce", ReinforceSettings())
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    ALGORITHMS.register("reinforce", ReinforceSettings())
 
 
 @pytest.mark.slow

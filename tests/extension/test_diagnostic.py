@@ -12,7 +12,9 @@ def symmetry(run):
     return {"largest asymmetry": float(np.abs(affinity - affinity.T).max()), "verdict": "symmetric"}
 
 
-DIAGNOSTICS.register("symmetry", Diagnostic("symmetry", "Is the affinity symmetric?", symmetry))
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    DIAGNOSTICS.register("symmetry", Diagnostic("symmetry", "Is the affinity symmetric?", symmetry))
 
 
 @pytest.mark.slow

@@ -48,7 +48,9 @@ def guess(num_tasks=10, num_test_tasks=50, seed=0):
     )
 
 
-FAMILIES.register("guess", FamilyEntry(maker=guess, summary="two arms, one pays"))
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    FAMILIES.register("guess", FamilyEntry(maker=guess, summary="two arms, one pays"))
 
 
 @pytest.mark.slow

@@ -11,7 +11,9 @@ def every_task_alone(evidence):
     return np.arange(evidence.num_tasks)
 
 
-METHODS.register("specialists", Method("specialists", "One policy a task", every_task_alone))
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    METHODS.register("specialists", Method("specialists", "One policy a task", every_task_alone))
 
 
 @pytest.mark.slow

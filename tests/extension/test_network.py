@@ -35,7 +35,9 @@ class Gated:
         return Gated(max(1, round(self.width * factor)))
 
 
-NETWORKS.register("gated", Gated())
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    NETWORKS.register("gated", Gated())
 
 
 @pytest.mark.slow
