@@ -90,9 +90,9 @@ def test_projections_are_interchangeable(problem, projection):
 
 def test_equal_keys_give_equal_results(problem):
     params, transitions = problem
+    key, options = jax.random.key(3), {"num_groups": 2, "dim": 16, "num_subsets": 30}
     once, twice = (
-        pgx_jax.group_tasks(log_prob, params, transitions, num_groups=2, key=jax.random.key(3))
-        for _ in range(2)
+        pgx_jax.group_tasks(log_prob, params, transitions, key=key, **options) for _ in range(2)
     )
     np.testing.assert_array_equal(once.affinity, twice.affinity)
 
@@ -154,11 +154,13 @@ def test_many_tasks_take_few_subsets_and_a_completed_affinity():
         result.subsets,
         refit=pgx_jax.completed_affinity(result.scores, result.subsets).refit,
         max_groups=5,
+        seed=1,  # that of the key
     )
     assert chosen == 3
     assert result.grouping.selection == errors
 
 
+@pytest.mark.slow
 def test_scores_that_do_not_depend_on_the_subset_are_an_error(problem):
     def constant(params, tasks, key):
         return jnp.ones(tasks.shape)
@@ -170,6 +172,7 @@ def test_scores_that_do_not_depend_on_the_subset_are_an_error(problem):
             )
 
 
+@pytest.mark.slow
 def test_one_task_is_one_group(problem):
     params, transitions = problem
     one = jax.tree.map(lambda leaf: leaf[:1], transitions)

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+import pgx_jax
 from pgx_jax.estimation.designs.usual import usual_design
 from pgx_jax.estimation.scores.rollout import TracedRollouts
 from pgx_jax.experiments.config import make_config
@@ -41,6 +42,7 @@ def test_library_and_program_draw_the_same_subsets(num_tasks, tmp_path):
     key = stage_key(KEY, "subsets")
     asked = make_config("cartpole", num_tasks=num_tasks).estimation.design
     assert asked == DesignSettings()
+    # As group_tasks does, with the run's key.
     expected = usual_design(num_tasks).draw(key)
     for stage in (run_now, runner_in(tmp_path), runner_in(tmp_path)):
         subsets = subsets_stage(stage, asked, num_tasks, key)
@@ -75,11 +77,24 @@ def test_library_and_program_give_the_same_groups(problem, tmp_path, score, num_
         runner("transitions", "made up", {}, lambda _: Outcome(transitions), transitions)
         return runner, estimated(runner)
 
-    library, (first, program), (second, resumed) = estimated(run_now), in_stages(), in_stages()
+    library = pgx_jax.group_tasks(
+        log_prob,
+        params,
+        problem[1],
+        num_groups=num_groups,
+        key=KEY,
+        rollout=expected_return,
+        kind=score,
+        dim=16,
+        num_subsets=30,
+        subset_size=3,
+        max_groups=4,
+    )
+    (first, program), (second, resumed) = in_stages(), in_stages()
     assert not any(stage.reused for stage in first.finished.values())
     assert all(stage.reused for stage in second.finished.values())
     assert library.grouping.num_groups == 2
-    for other in (program, resumed):
+    for other in (estimated(run_now), program, resumed):
         for name in ("scores", "subsets", "affinity"):
             np.testing.assert_array_equal(getattr(library, name), getattr(other, name))
         np.testing.assert_array_equal(library.grouping.labels, other.grouping.labels)

@@ -194,6 +194,7 @@ def small_problem():
     return PolicyFunction(log_prob, jnp.ones((3, 2))), standardised_transitions(transitions)
 
 
+@pytest.mark.slow
 def test_a_changed_source_of_an_outside_choice_changes_the_hash(outside):
     first, same, changed = outside(OUTSIDE), outside(OUTSIDE), outside(OUTSIDE + "# changed\n")
     assert first == same

@@ -59,6 +59,7 @@ def given_by(config):
     return Demonstrating(task_slice(config), EPISODES, jax.random.key(config.seed))
 
 
+@pytest.mark.slow
 def test_clones_act_as_shown(family, tmp_path):
     made, calls = family
     check_output_folder(tmp_path)

@@ -178,6 +178,7 @@ def test_scores_from_data_alone_and_automatic_k(tmp_path, score):
     assert report["scores"] == {}
 
 
+@pytest.mark.slow
 def test_planned_subsets_and_completed_affinity(first, tmp_path):
     folder, _ = first
     shutil.copytree(folder / "artifacts", tmp_path / "artifacts")

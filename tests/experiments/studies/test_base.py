@@ -45,12 +45,17 @@ def test_every_case_runs_for_every_seed(tmp_path):
     json.dumps(results)
 
 
-def test_seeds_and_settings_can_be_asked_for(tmp_path):
-    study = STUDY.part(["two"], num_seeds=3)
-    results = run_study(study, tmp_path, overrides={"num_groups": 4, "dim": None})
+def test_a_part_of_a_study_and_other_settings(tmp_path):
+    part = STUDY.part(["two"], num_seeds=3)
+    results = run_study(part, tmp_path, overrides={"num_groups": 4, "dim": None})
     assert results["seeds"] == [0, 1, 2]
     assert results["summary"] == {"two": 42}
+    assert results["config"]["two"]["num_groups"] == 4
     assert results["config"]["two"]["dim"] == TINY["dim"]
+    with pytest.raises(ValueError, match='case of "tiny" "twice"; did you mean "two"'):
+        STUDY.part(["twice"])
+    with pytest.raises(ValueError, match="seeds is 0"):
+        STUDY.part(num_seeds=0)
 
 
 def test_a_mistake_is_raised_before_anything_runs(tmp_path):
