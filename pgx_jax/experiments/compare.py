@@ -28,6 +28,7 @@ from pgx_jax.experiments.training import (
     group_train,
     trained_like,
 )
+from pgx_jax.grouping import canonical_labels
 from pgx_jax.pipeline import stage_key
 
 
@@ -74,7 +75,7 @@ def compare_methods(
     result = Comparison({}, {}, {}, {}, {})
     for method in map(METHODS.find, config.comparison.methods):
         name = method.name
-        labels = np.asarray(method.labels(estimated.evidence))
+        labels = canonical_labels(method.labels(estimated.evidence))
         paid = {"meta": spent["meta"]} if method.from_meta else {}
         paid |= {stage: spent[stage] for stage in method.pays_for}
         entrant = _Entrant.of(method, family, config, estimated.evidence.num_groups)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
@@ -12,10 +11,11 @@ from pgx_jax.estimation import validation
 from pgx_jax.estimation.affinity.rules import AFFINITY_RULES
 from pgx_jax.estimation.designs.usual import usual_design
 from pgx_jax.estimation.devices import check_mesh
+from pgx_jax.estimation.inputs import parse_group_inputs
 from pgx_jax.estimation.projections.base import PROJECTIONS
-from pgx_jax.estimation.scores.base import SCORES
+from pgx_jax.estimation.scores.base import SCORES, ScoreOptions, make_score
 from pgx_jax.estimation.scores.rollout import TracedRollouts
-from pgx_jax.pipeline.core import Estimate, estimate, standardised_transitions
+from pgx_jax.pipeline.core import Estimate, estimate
 from pgx_jax.pipeline.steps import Execution
 from pgx_jax.registry import Registry
 from pgx_jax.settings import (
@@ -27,7 +27,7 @@ from pgx_jax.settings import (
     ProjectionSettings,
     ScoreSettings,
 )
-from pgx_jax.types import PolicyFunction, Transitions
+from pgx_jax.types import Transitions
 
 GroupedTasks = Estimate
 
@@ -102,21 +102,6 @@ def group_tasks(
     Reference:
         PolicyGradEx (arXiv 2511.12779), algorithm 1.
     """
-    transitions = validation.parse_transitions(transitions)
-    num_tasks = transitions.advantage.shape[0]
-    if num_groups is not None and not (
-        isinstance(num_groups, int | np.integer) and 1 <= num_groups <= num_tasks
-    ):
-        raise ValueError(
-            f"num_groups is {num_groups}; it must be a whole number from 1 to n = {num_tasks}"
-        )
-    validation.check_key(key)
-    validation.check_log_prob(log_prob, params, transitions)
-    validation.check_batch_size(batch_size)
-    if rollout_batch_size is not None:
-        validation.check_batch_size(rollout_batch_size, "rollout_batch_size")
-    validation.check_positive(l2=l2, **({} if rho is None else {"rho": rho}))
-    check_mesh(mesh)
     kind = kind or ("surrogate" if rollout is None else "rollout")
     for name, choice, registry in (
         ("kind", kind, SCORES),
@@ -126,14 +111,32 @@ def group_tasks(
         _check_choice(name, choice, registry)
     if kind == "rollout" and rollout is None:
         raise ValueError('kind="rollout" needs rollout; pass it, or take another kind')
+    check_mesh(mesh)
+    rollouts = None if rollout is None else TracedRollouts(rollout, rollout_batch_size)
+    score = make_score(kind, ScoreOptions(rho, rollouts=rollouts))
+    policy, parsed = parse_group_inputs(
+        log_prob,
+        params,
+        transitions,
+        num_groups=num_groups,
+        key=key,
+        batch_size=batch_size,
+        rollout_batch_size=rollout_batch_size,
+        l2=l2,
+        rho=rho,
+        splits_transitions=make_score(
+            kind, ScoreOptions(rho, rollouts=rollouts)
+        ).splits_transitions,
+    )
+    num_tasks = parsed.advantage.shape[0]
     design = usual_design(num_tasks, subset_size=subset_size, num_subsets=num_subsets)
     if rollout is not None and kind == "rollout":
         validation.check_rollout(rollout, params, design.subset_size, key)
     if num_groups is None:
         check_automatic(num_tasks, design.subset_size)
     return estimate(
-        PolicyFunction(log_prob, params),
-        standardised_transitions(transitions),
+        policy,
+        parsed,
         EstimationSettings(
             ProjectionSettings(projection, dim),
             DesignSettings(num_subsets, subset_size),
@@ -143,7 +146,7 @@ def group_tasks(
             GroupingSettings(num_groups, max_groups),
         ),
         key,
-        rollouts=None if rollout is None else TracedRollouts(rollout, rollout_batch_size),
+        rollouts=rollouts,
         execution=Execution(batch_size, mesh),
     )
 

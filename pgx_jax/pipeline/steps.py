@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from pgx_jax.estimation import validation
 from pgx_jax.estimation.fits.logistic import solve_subset_fits
 from pgx_jax.estimation.fits.objective import FitLimits
 from pgx_jax.estimation.gradients.halves import split_transitions
@@ -97,6 +98,7 @@ def make_features(
         batch_size=execution.batch_size,
         mesh=execution.mesh,
     )
+    validation.check_values(mask=transitions.mask, gradients=made)
     return Outcome(Features(*normalise_features(made, transitions.mask)))
 
 
