@@ -124,9 +124,7 @@ def group_tasks(
         rollout_batch_size=rollout_batch_size,
         l2=l2,
         rho=rho,
-        splits_transitions=make_score(
-            kind, ScoreOptions(rho, rollouts=rollouts)
-        ).splits_transitions,
+        splits_transitions=score.splits_transitions,
     )
     num_tasks = parsed.advantage.shape[0]
     design = usual_design(num_tasks, subset_size=subset_size, num_subsets=num_subsets)
