@@ -98,23 +98,28 @@ def project_gradients(
     return _project_gradients(
         policy.log_prob,
         *arrays,
+        kind=type(projection),
         batch_size=batch_size,
         max_stored_bytes=max_stored_bytes,
         mesh=mesh,
     )
 
 
-@partial(jax.jit, static_argnames=("log_prob", "batch_size", "max_stored_bytes", "mesh"))
+@partial(jax.jit, static_argnames=("log_prob", "kind", "batch_size", "max_stored_bytes", "mesh"))
 def _project_gradients(
     log_prob: Callable,
     params: Any,
     transitions: Transitions,
     projection: Projection,
     *,
+    kind: type,
     batch_size: int,
     max_stored_bytes: int,
     mesh: Mesh | None = None,
 ) -> Array:
+    # JAX 0.10 may take one registered dataclass for another of equal fields; their types differ.
+    del kind
+
     # A trace belongs to the mesh that it is made under: log_prob is traced inside.
     def some(transitions: Transitions, params: Any, projection: Projection) -> Array:
         features = projection.features(

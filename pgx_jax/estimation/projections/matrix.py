@@ -42,6 +42,8 @@ class MatrixProjection(ABC):
         shapes: shapes of the parameter leaves, in tree order.
         dtypes: their dtypes.
         treedef: structure of the parameters.
+        distribution: of the entries. JAX 0.10 takes registered dataclasses of equal fields for one
+            another, whatever their class, and with them their compiled programs: this differs.
     """
 
     key: Array
@@ -50,6 +52,7 @@ class MatrixProjection(ABC):
     shapes: tuple = field(metadata={"static": True})
     dtypes: tuple = field(metadata={"static": True})
     treedef: Any = field(metadata={"static": True})
+    distribution: str = field(default="", metadata={"static": True})
 
     @property
     def num_params(self) -> int:
@@ -188,6 +191,8 @@ class MatrixProjection(ABC):
 class GaussianProjection(MatrixProjection):
     """P with entries N(0, 1/d)."""
 
+    distribution: str = field(default="gaussian", metadata={"static": True})
+
     def _draw(self, key: Array, num_rows: int) -> Array:
         return jax.random.normal(key, (num_rows, self.dim), jnp.float32) / math.sqrt(self.dim)
 
@@ -196,6 +201,8 @@ class GaussianProjection(MatrixProjection):
 @dataclass(frozen=True)
 class RademacherProjection(MatrixProjection):
     """P with entries 1/√d and -1/√d, equally likely."""
+
+    distribution: str = field(default="rademacher", metadata={"static": True})
 
     def _draw(self, key: Array, num_rows: int) -> Array:
         words = jax.random.bits(key, (num_rows, -(-self.dim // 32)), jnp.uint32)

@@ -6,7 +6,7 @@ Difference from the paper (PolicyGradEx, arXiv 2511.12779):
    depends on l2 and on p/d, and the first-order estimate holds only near θ* (ρ of a few %).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -32,12 +32,20 @@ class AdaptedPolicies:
         projection: gives P.
         coef: float[m, d], x_S.
         rho: relative distance |θ_S - θ*| / |θ*|; None takes P x_S as it is.
+        kind: type of the projection. JAX 0.10 takes registered dataclasses of equal fields for one
+            another, whatever their class, and with them their compiled programs: this differs.
     """
 
     params: Any
     projection: Lift
     coef: Array
     rho: Array | float | None = None
+    kind: type | None = field(default=None, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        """Note the type of the projection."""
+        if self.kind is None:
+            object.__setattr__(self, "kind", type(self.projection))
 
     def one(self, row: Array | int) -> Any:
         """θ_S of one subset, by its row."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import pgx_jax
 from pgx_jax.estimation import (
     PROJECTIONS,
     explicit_features,
@@ -17,6 +18,7 @@ from pgx_jax.estimation import (
     gradient_features,
     perturbed_params,
 )
+from pgx_jax.estimation.scores.adapted import AdaptedPolicies
 from tests.estimation.data import all_subsets
 from tests.estimation.policies import NUM_STEPS, NUM_TASKS, POLICIES, policy
 from tests.reference import gradients as reference
@@ -115,3 +117,53 @@ def test_what_is_no_projection():
     ):
         with pytest.raises(error, match=message):
             gradient_features(log_prob, params, data, wrong)
+
+
+def test_no_projection_passes_for_another_to_jax():
+    """Equal structures would share compiled programs, and with them another matrix."""
+    params = {"w": jnp.ones((3, 4))}
+    made = [make(jax.random.key(0), params, 4) for make in PROJECTIONS.values()]
+    structures = [jax.tree.structure(projection) for projection in made]
+    assert len(set(structures)) == len(made)
+    coef = jnp.ones((2, 4))
+    adapted = {jax.tree.structure(AdaptedPolicies(params, one, coef)) for one in made}
+    assert len(adapted) == len(made)
+
+
+def test_another_class_of_equal_fields_gets_programs_of_its_own():
+    params, data = {"w": jnp.ones((3,))}, jnp.arange(12.0).reshape(2, 2, 3)
+    transitions = pgx_jax.Transitions(data, data, jnp.array([[1.0, -1.0], [2.0, 1.0]]))
+
+    def scaled(factor):
+        @jax.tree_util.register_dataclass
+        @dataclass(frozen=True)
+        class Scaled:
+            key: Any
+            dim: int = field(metadata={"static": True})
+
+            @property
+            def treedef(self):
+                return jax.tree.structure(params)
+
+            @property
+            def shapes(self):
+                return ((3,),)
+
+            def project(self, gradients, **_):
+                return factor * gradients["w"]
+
+            def lift(self, coef):
+                return {"w": factor * coef}
+
+            def features(self, policy, data, **options):
+                return explicit_features(self, policy, data, batch_size=2)
+
+        return Scaled(jax.random.key(0), 3)
+
+    def log_prob(params, observation, action):
+        return params["w"] @ observation
+
+    # Structures differ by hash, most of the time; where hashes meet, only the type tells them.
+    for factor in (1.0, 2.0, 3.0):
+        found = pgx_jax.gradient_features(log_prob, params, transitions, scaled(factor))
+        np.testing.assert_allclose(found, factor * data, rtol=1e-6)
