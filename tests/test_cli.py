@@ -252,6 +252,7 @@ def test_a_missing_extra_names_the_pip_command(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "ranges"),
     [("gymnasium:Pendulum-v1", ["g=5:15"]), ("lunarlander", []), ("highway", [])],

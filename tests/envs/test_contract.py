@@ -201,6 +201,7 @@ class TestTasks:
         expected = REPEATED.get(family.name, NUM_TASKS + NUM_TEST_TASKS)
         assert len(np.unique(both, axis=0)) == expected
 
+    @pytest.mark.slow
     def test_tasks_change_the_dynamics_or_the_rewards(self, family):
         if family.name == "xland-rules":
             pytest.skip("random actions rarely come to where the rules differ")
@@ -277,6 +278,7 @@ class TestEnvironment:
         if family.name not in STARTS_ALIKE:
             assert not np.array_equal(own(first)[0], own(walk[0])[0])
 
+    @pytest.mark.slow
     def test_batched_step_equals_steps_one_by_one(self, family):
         environment, keys, tasks = family.environment, keys_of(), family.train_tasks
         action = some_actions(environment)

@@ -51,6 +51,7 @@ def test_units_of_the_gradients_do_not_matter(scale):
     np.testing.assert_allclose(again.matrix, once.matrix, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_noise_biases_no_entry_and_standard_errors_hold_it():
     """Over draws the mean is the noiseless product; its spread is the standard error's size."""
     centre = jnp.asarray(RNG.normal(size=(3, DIM)), jnp.float32)

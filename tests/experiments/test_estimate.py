@@ -49,6 +49,7 @@ def test_library_and_program_draw_the_same_subsets(num_tasks, tmp_path):
         np.testing.assert_array_equal(subsets, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_groups", [2, None])
 @pytest.mark.parametrize("score", ["surrogate", "rollout"])
 def test_library_and_program_give_the_same_groups(problem, tmp_path, score, num_groups):  # noqa: F811

@@ -16,6 +16,9 @@ from pgx_jax.experiments.run import run_experiment
 from pgx_jax.experiments.settings import PAPER_METHODS
 from pgx_jax.experiments.store import ArtifactError
 
+# One whole run, and what other runs make of its folder.
+pytestmark = pytest.mark.slow
+
 CONFIG = make_config(
     "cartpole-planted",
     "smoke",

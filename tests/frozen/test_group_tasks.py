@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.frozen.cases import FROZEN, PROJECTIONS, RULES, SCORES, SIZES, cases, run
+from tests.frozen.cases import FROZEN, PROJECTIONS, RULES, SIZES, cases, run
 
 QUICK = {
     *(f"gaussian|surrogate|{rule}|2" for rule in RULES),
-    *(f"tensor_sketch|{score}|additive|None" for score in SCORES),
-    *(f"n{size}" for size in SIZES[:3]),
+    f"n{SIZES[0]}",
 }
 
 
@@ -31,6 +30,6 @@ def test_labels_and_affinity_are_as_they_were(frozen, case):
 
 
 def test_every_case_is_frozen(frozen):
-    assert len(QUICK) == len(RULES) + len(SCORES) + 3
     assert {name.rpartition("|")[0] for name in frozen} == set(cases())
-    assert len(PROJECTIONS) * len(SCORES) * len(RULES) * 2 + len(SIZES) == len(list(cases()))
+    assert set(cases()) >= QUICK
+    assert {case.split("|")[0] for case in cases() if "|" in case} == set(PROJECTIONS)

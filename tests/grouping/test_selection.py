@@ -31,6 +31,7 @@ def recovery(structure, num_subsets, noise, repeats):
     return hits / repeats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", list(STRUCTURES))
 def test_recovers_the_number_of_groups(structure):
     assert recovery(structure, 200, noise=1.0, repeats=8) >= 7 / 8
@@ -96,6 +97,7 @@ def planted(seed, num_tasks, num_groups, noise, *, spread=0.0, **design):
     return np.where(subsets, signal + noise, np.nan), subsets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "spread"), [(0.0, 0.0), (0.0, 0.1), (0.5, 0.0)])
 def test_ten_groups_of_sixty_tasks(noise, spread):
     scores, subsets = planted(0, 60, 10, noise, spread=spread, subset_size=8, min_pair_count=2)
@@ -105,6 +107,7 @@ def test_ten_groups_of_sixty_tasks(noise, spread):
         assert chosen == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_thin_designs_need_the_affinity_completed_in_every_fold(seed):
     scores, subsets = planted(seed, 60, 6, 0.3, subset_size=8, size_tolerance=1)

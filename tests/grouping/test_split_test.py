@@ -51,6 +51,7 @@ def test_tasks_that_agree_are_left_together():
     assert found.z < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [1.0, 3.0])
 def test_noise_alone_is_seldom_split(ratio):
     """Gradients that are zero but for noise: whatever is split is a false alarm."""
@@ -61,6 +62,7 @@ def test_noise_alone_is_seldom_split(ratio):
     assert sum(alarms) <= 3
 
 
+@pytest.mark.slow
 def test_a_batch_never_values_a_partition_that_it_chose():
     """With noise alone the fresh gains have mean 0; those of the fitted partitions would not."""
     test = SplitTest(ratio=1.0, fit_batches=2)

@@ -53,6 +53,7 @@ def test_equals_a_search_over_all_widths(sizes, num_policies):
     assert found.hidden_sizes == all_widths(sizes, num_policies, 4, 2, extra=0)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(1, 5))
 def test_equals_it_for_any_sizes_and_heads(sizes, num_policies):

@@ -27,6 +27,7 @@ def cloned(shown):
 
 
 class TestGaussian:
+    @pytest.mark.slow
     def test_acts_as_shown_and_where_nothing_was_shown(self, cloned):
         observation = jax.random.normal(jax.random.key(9), (500, 3))
         x, y, z = observation.T

@@ -44,6 +44,7 @@ def calls(ppo):
 
 
 class TestFaults:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "loop"),
         [

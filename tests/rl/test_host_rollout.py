@@ -60,6 +60,7 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("same_step", "bounds"),
     [
@@ -133,6 +134,7 @@ def test_rollout_replays_plain_loops(same_step, truncates):
         assert (trajectory.episode_return[dead, env] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same_step", [True, False])
 @pytest.mark.parametrize("truncates", [True, False])
 def test_advantages_bootstrap_from_the_true_last_observation(same_step, truncates):
@@ -212,6 +214,7 @@ class TestDeadSteps:
             ),
         )
 
+    @pytest.mark.slow
     def test_ppo_learns_nothing_from_them(self, collected):
         ppo, agent, trajectory, _ = collected
         _, batch = ppo._make_batch(agent, trajectory, SHARED)
@@ -306,6 +309,7 @@ class TestEvaluate:
 
 
 class TestUpdate:
+    @pytest.mark.slow
     def test_a_second_update_does_not_compile(self):
         ppo = make_ppo(tasks(NUM_TASKS, bounds=(-1.0, 2.0)))
         agent = ppo.init_agent(jax.random.key(0))

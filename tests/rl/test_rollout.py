@@ -87,6 +87,7 @@ def run_by_hand(setting, task, seed=7):
 
 
 class TestEvaluate:
+    @pytest.mark.slow
     def test_equals_python_loop(self, setting):
         result = run(setting, range(TASKS))
         by_hand = [run_by_hand(setting, task) for task in range(TASKS)]

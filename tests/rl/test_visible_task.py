@@ -46,6 +46,7 @@ def observe(num_tasks=2):
     return {"observation": first, "task": IDENTITY}
 
 
+@pytest.mark.slow
 def test_one_policy_solves_opposite_tasks_that_it_can_tell_apart(trained):
     ppo, result = trained
     assert result.metrics["return"][-10:].mean(axis=0).min() > 0.95

@@ -112,7 +112,7 @@ def _project_gradients(
     transitions: Transitions,
     projection: Projection,
     *,
-    kind: type,
+    kind: type | None = None,
     batch_size: int,
     max_stored_bytes: int,
     mesh: Mesh | None = None,

@@ -70,6 +70,7 @@ print(TimedWorker().call(work, limit=3.0)[0], flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_pause_of_the_process_does_not_count():
     with subprocess.Popen([sys.executable, "-c", SLOW_CALL], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

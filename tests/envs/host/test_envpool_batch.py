@@ -137,6 +137,7 @@ print(held - start, kept[0] - start, kept[-1] - kept[0])
 """
 
 
+@pytest.mark.slow
 def test_close_gives_the_memory_of_large_simulators_back():
     ran = subprocess.run(
         [sys.executable, "-c", MANY_RESETS], capture_output=True, text=True, check=True

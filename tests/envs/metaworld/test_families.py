@@ -85,6 +85,7 @@ class TestFamilies:
 
 
 class TestReproducibility:
+    @pytest.mark.slow
     def test_equal_keys_give_equal_episodes_whatever_came_before(self, backend):
         family = metaworld_mt10(3, 2, backend=backend)
         actions = random_actions(25, 3)
@@ -136,6 +137,7 @@ class TestReproducibility:
         np.testing.assert_array_equal(family.test_identity, [0, 1, 0, 1])
         family.close()
 
+    @pytest.mark.slow
     def test_goals_go_on_the_same_way_after_an_episode(self, backend):
         family = metaworld_family("one", ["reach-v3"], 1, 1, backend=backend)
         tasks = HostTasks(np.zeros(2, np.int32))

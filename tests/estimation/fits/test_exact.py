@@ -55,6 +55,7 @@ def fits_of(kind, gram, span, data):
     return fit_subsets_matrix_free(span, SUBSETS, l2=L2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["exact", "matrix-free"])
 def test_projected_exact_and_matrix_free_fits_agree(setting, kind):
     data, rows, gram, span, primal = setting

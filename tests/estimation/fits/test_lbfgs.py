@@ -120,6 +120,7 @@ def test_vectors_may_be_trees_that_carry_their_margins():
     np.testing.assert_allclose(join(found.point), expected.point, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_never_rises_however_long_the_first_length():
     problem = Quadratics(first=1000.0)
     state = lbfgs.init(problem, ORIGIN, 3)

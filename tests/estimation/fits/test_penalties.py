@@ -9,6 +9,7 @@ SUBSETS = all_subsets()
 PENALTIES = (1e-2, 1.0, 1e-1)
 
 
+@pytest.mark.slow
 def test_same_optima_as_one_by_one_in_the_order_given():
     features, advantage, mask = problem("plain")
     found = fit_subset_path(features, advantage, SUBSETS, PENALTIES, mask=mask)

@@ -6,6 +6,7 @@ from pgx_jax.estimation.gradients.factors import factorise_gradient, outer_gradi
 from tests.estimation.models import ACTION, MODELS, factored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_factors_make_up_the_gradient(name):
     model, factorisation, factors, expected = factored(name)

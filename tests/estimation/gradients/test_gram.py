@@ -19,6 +19,7 @@ def masked_gram(log_prob, params, data):
     return (flat @ flat.T).reshape(*rows.shape[:2], -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["linen", "tied", "sequence", "modules in one leaf", "convolution"],

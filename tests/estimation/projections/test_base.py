@@ -66,6 +66,7 @@ def sampled_coordinates(key, params, dim):
     return SampledCoordinates(index, dim, shapes, treedef)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POLICIES)
 def test_one_of_one_s_own_serves_from_gradients_to_policies(name):
     log_prob, params, data = policy(name)

@@ -13,6 +13,7 @@ from tests.estimation.policies import policy
 DIM = 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "block_size"), [*((name, 3) for name in MODELS), ("linen", 2048)])
 def test_equals_the_projection_of_the_gradients_themselves(name, block_size):
     model, _, _, gradients = factored(name)
@@ -26,6 +27,7 @@ def test_equals_the_projection_of_the_gradients_themselves(name, block_size):
     np.testing.assert_allclose(found, expected, atol=tolerance * max(scale, 1e-6))
 
 
+@pytest.mark.slow
 def test_chunks_of_a_batch_do_not_matter(monkeypatch):
     log_prob, params, data = policy("linen")
     flat = jax.tree.map(

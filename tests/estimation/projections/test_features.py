@@ -26,6 +26,7 @@ def case(name, block_size=5):
     return log_prob, params, data, projection
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POLICIES)
 def test_equals_a_loop_of_gradients_times_a_matrix(name):
     arguments = case(name)
@@ -40,6 +41,7 @@ def test_equals_a_loop_of_gradients_times_a_matrix(name):
     assert (np.abs(features).max(axis=-1)[mask] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch_size", "max_stored_bytes"),
     [(1, 2**30), (20, 0), (1000, 2**30), (4, 500)],  # 500: in parts, with the whole of P
@@ -153,6 +155,7 @@ def test_large_policies_are_projected_without_a_large_matrix_or_gradient():
     assert compiled.memory_analysis().temp_size_in_bytes < 3 * 2**30
 
 
+@pytest.mark.slow
 def test_types_hold_under_x64_and_without_rank_promotion():
     log_prob, params, data, projection = case("plain")
     expected = gradient_features(log_prob, params, data, projection, batch_size=4)

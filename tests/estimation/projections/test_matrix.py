@@ -35,6 +35,7 @@ def flatten(tree, leading):
     return np.concatenate([leaf.reshape(*leading, -1) for leaf in leaves], axis=-1)
 
 
+@pytest.mark.slow
 def test_inner_products_are_unbiased_with_the_stated_variance():
     draws = 20_000
     rng = np.random.default_rng(0)
@@ -127,6 +128,7 @@ def test_lift_is_the_adjoint_of_project(seed):
     np.testing.assert_array_less(np.abs(left - right), 1e-5 * size)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 2**31 - 1), block_size=st.sampled_from([7, 20]))
 def test_both_directions_equal_the_dense_matrix(seed, block_size):

@@ -50,6 +50,7 @@ def flatten(tree, leading):
 SHAPES = ("linen", "convolution", "attention", "modules in one leaf", "unit axes", "one call twice")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dim"),
     [*((name, 7) for name in SHAPES), ("batched over the last axis", 7), ("linen", 1)],
@@ -123,6 +124,7 @@ def test_inner_products_are_unbiased_and_no_noisier_than_gaussian_ones():
         assert values.var() < 1.2**2 * total / dim
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "actions"), [(16, 2), pytest.param(64, 4, marks=pytest.mark.slow)]
 )
@@ -193,6 +195,7 @@ def test_equal_keys_give_equal_sketches():
     assert (first != other).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in POLICIES if name != "plain"])
 def test_features_are_the_sketch_of_a_loop_of_gradients(name):
     log_prob, params, data = policy(name)

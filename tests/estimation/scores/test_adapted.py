@@ -11,6 +11,7 @@ PROJECTION = gaussian_projection(jax.random.key(0), PARAMS, 5)
 COEF = jax.random.normal(jax.random.key(1), (6, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [None, 0.02])
 def test_rows_are_the_same_as_one_by_one(rho):
     policies = AdaptedPolicies(PARAMS, PROJECTION, COEF, rho)

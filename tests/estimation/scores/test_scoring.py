@@ -104,6 +104,7 @@ off_policy = partial(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rho", "mask", "max_ratio"),
     [(None, MASK, 1e3), (None, MASK, 1.05), (RHO, MASK, 1e3), (0.5, np.ones_like(MASK), 1.2)],
@@ -233,6 +234,7 @@ def test_rollout_at_the_given_distance():
         np.testing.assert_allclose(row[members], step, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 100])
 def test_rollout_batches_do_not_matter(batch_size):
     alone = np.asarray(roll(parameter_sum, MIXED, rho=RHO))
@@ -245,6 +247,7 @@ def test_rollout_batches_do_not_matter(batch_size):
             assert alone[subset, task] == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_under_jit_with_x64_and_without_rank_promotion():
     def everything(fits, features, advantage, subsets, mask):
         shared = {"mask": mask, "params": PARAMS, "projection": PROJECTION, "rho": RHO}

@@ -65,6 +65,7 @@ def rendered():
     return render
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_page_holds_what_it_must(case, rendered):
     options = CASES[case]

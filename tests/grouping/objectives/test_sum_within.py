@@ -58,6 +58,7 @@ def test_a_price_for_groups_never_gives_more_of_them():
     assert sizes[-1] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"num_groups": 4}, {"penalty": 0.0}, {"penalty": 5.0}])
 def test_many_tasks(options):
     group = np.arange(80) % 4

@@ -75,6 +75,7 @@ def ppo():
     return ppo
 
 
+@pytest.mark.slow
 def test_critic_learns_each_tasks_constant(ppo):
     agent, returns = train(ppo, stack(constant_reward(2.0), constant_reward(-1.0)), num_updates=30)
     np.testing.assert_allclose(returns, [2.0, -1.0], atol=1e-5)
@@ -308,6 +309,7 @@ class TestPCGrad:
     def surgeon(self):
         return make_ppo(config=dataclasses.replace(CONFIG, gradients="pcgrad"))
 
+    @pytest.mark.slow
     def test_learns_the_delayed_and_the_immediate_reward(self, surgeon):
         agent, returns = train(surgeon, stack(delayed_reward(), pays_action(1)))
         assert returns.min() > 0.95
