@@ -95,7 +95,7 @@ def run(case: str) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     made = {case: run(case) for case in cases()}
-    arrays = {
+    arrays: Any = {
         f"{case}|{name}": value for case, parts in made.items() for name, value in parts.items()
     }
-    np.savez_compressed(FROZEN, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(FROZEN, **arrays)
