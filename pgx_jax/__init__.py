@@ -12,12 +12,14 @@ if TYPE_CHECKING:
         GradientSpan,
         RademacherProjection,
         TensorSketch,
+        TransferMatrix,
         balanced_subsets,
         completed_affinity,
         fit_subset_path,
         fit_subsets,
         fit_subsets_exact,
         fit_subsets_matrix_free,
+        fold_gradients,
         gaussian_projection,
         gradient_features,
         gradient_gram,
@@ -35,8 +37,14 @@ if TYPE_CHECKING:
         subset_coverage,
         task_affinity,
         tensor_sketch,
+        transfer_matrix,
     )
-    from pgx_jax.grouping import cluster_tasks, gradient_similarity_grouping, random_grouping
+    from pgx_jax.grouping import (
+        SplitTest,
+        cluster_tasks,
+        gradient_similarity_grouping,
+        random_grouping,
+    )
     from pgx_jax.pipeline import GroupedTasks, group_tasks
     from pgx_jax.types import Grouping, SubsetFits, Transitions
 
@@ -48,8 +56,10 @@ __all__ = [
     "GroupedTasks",
     "Grouping",
     "RademacherProjection",
+    "SplitTest",
     "SubsetFits",
     "TensorSketch",
+    "TransferMatrix",
     "Transitions",
     "__version__",
     "balanced_subsets",
@@ -59,6 +69,7 @@ __all__ = [
     "fit_subsets",
     "fit_subsets_exact",
     "fit_subsets_matrix_free",
+    "fold_gradients",
     "gaussian_projection",
     "gradient_features",
     "gradient_gram",
@@ -79,12 +90,14 @@ __all__ = [
     "subset_coverage",
     "task_affinity",
     "tensor_sketch",
+    "transfer_matrix",
 ]
 
 # Imported when first asked for: a process that only steps environments does without JAX.
 _MODULES = {
     "GroupedTasks": "pgx_jax.pipeline",
     "Grouping": "pgx_jax.types",
+    "SplitTest": "pgx_jax.grouping",
     "SubsetFits": "pgx_jax.types",
     "Transitions": "pgx_jax.types",
     "cluster_tasks": "pgx_jax.grouping",

@@ -64,6 +64,8 @@ class GroupingSettings:
     """Number of groups k; chosen on validation subsets where not given."""
     max_groups: int | None = None
     """Largest k that the automatic choice considers."""
+    objective: str | Any = "mean"
+    """What a grouping is worth: the mean within groups, as in the paper, or the sum."""
 
 
 @dataclass(frozen=True)

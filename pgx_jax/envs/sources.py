@@ -12,6 +12,7 @@ import sysconfig
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 from pgx_jax.envs.families import find_family
 
@@ -45,11 +46,11 @@ def source_of(name: str, task_file: str | None = None) -> dict[str, str]:
             raise ValueError(f'there is no task file "{task_file}"')
         digests = {**_digests(file, file.parent), "task_file": _digest(file.read_bytes())}
         digests.pop(file.stem, None)
+    maker: Any = getattr(entry.maker, "func", entry.maker)
     if library_name:
         module = library_name.rpartition(":")[0] if name.startswith("gymnasium:") else ""
     else:
         # A partial function is its function's.
-        maker = getattr(entry.maker, "func", entry.maker)
         module = entry.module if isinstance(maker, str) else maker.__module__
     if not module or module.split(".")[0] == _OURS:
         return digests
@@ -58,9 +59,9 @@ def source_of(name: str, task_file: str | None = None) -> dict[str, str]:
         folder = file.parents[module.count(".") + (file.name == "__init__.py")]
         return {**digests, **_digests(file, folder)}
     # Defined where there is no file, as in a notebook.
-    if not isinstance(entry.maker, str):
+    if not isinstance(maker, str):
         try:
-            return {**digests, module: _digest(inspect.getsource(entry.maker).encode())}
+            return {**digests, module: _digest(inspect.getsource(maker).encode())}
         except (OSError, TypeError):
             pass
     return digests

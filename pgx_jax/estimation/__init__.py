@@ -30,6 +30,7 @@ from pgx_jax.estimation.projections.sketch import TensorSketch, tensor_sketch
 from pgx_jax.estimation.scores.adapted import perturbed_params
 from pgx_jax.estimation.scores.rollout import rollout_subsets, scatter_scores
 from pgx_jax.estimation.scores.scoring import score_margins, score_subsets
+from pgx_jax.estimation.transfer import TransferMatrix, fold_gradients, transfer_matrix
 
 __all__ = [
     "AFFINITY_RULES",
@@ -42,6 +43,7 @@ __all__ = [
     "RademacherProjection",
     "SubsetDesign",
     "TensorSketch",
+    "TransferMatrix",
     "balanced_subsets",
     "completed_affinity",
     "estimate_affinity",
@@ -50,6 +52,7 @@ __all__ = [
     "fit_subsets",
     "fit_subsets_exact",
     "fit_subsets_matrix_free",
+    "fold_gradients",
     "gaussian_projection",
     "gradient_features",
     "gradient_gram",
@@ -70,6 +73,7 @@ __all__ = [
     "subset_coverage",
     "task_affinity",
     "tensor_sketch",
+    "transfer_matrix",
     "usual_affinity_rule",
     "usual_design",
 ]

@@ -1,6 +1,7 @@
 """Presets, overrides and checks: from names to one checked configuration."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, cast
@@ -18,6 +19,7 @@ from pgx_jax.experiments.settings import (
     TaskSettings,
     TrainingSettings,
 )
+from pgx_jax.grouping.objectives import OBJECTIVES
 from pgx_jax.networks import NETWORKS, Network
 from pgx_jax.pipeline import check_automatic
 from pgx_jax.registry import Registry, unknown_name
@@ -105,8 +107,9 @@ def check_config(config: RunConfig) -> None:
     _check_grouping(config.estimation, tasks.num_tasks)
     num_envs = ALGORITHMS.find(config.training.algorithm).num_envs
     if num_envs < tasks.num_tasks:
+        name = ALGORITHMS.name_of(config.training.algorithm)
         raise ValueError(
-            f"ppo.num_envs is {num_envs} for {tasks.num_tasks} tasks; take at least "
+            f"{name}.num_envs is {num_envs} for {tasks.num_tasks} tasks; take at least "
             "one environment a task"
         )
 
@@ -128,6 +131,7 @@ def _check_choices(config: RunConfig) -> None:
         (SCORES, estimation.score.score),
         (PROJECTIONS, estimation.projection.projection),
         (AFFINITY_RULES, estimation.affinity.affinity or "additive"),
+        (OBJECTIVES, estimation.grouping.objective),
         (NETWORKS, config.training.network),
         (ALGORITHMS, config.training.algorithm),
         *((METHODS, method) for method in comparison.methods),
@@ -135,6 +139,18 @@ def _check_choices(config: RunConfig) -> None:
     ]
     for registry, choice in chosen:
         registry.find(choice)
+    for method in map(METHODS.find, comparison.methods):
+        if method.identity is not None and (
+            method.from_meta or config.training.start.warm_start != "none"
+        ):
+            raise ValueError(
+                f'the method "{method.name}" tells policies of their task otherwise than the run, '
+                "so that it starts afresh: set from_meta=False, and leave --warm-start out"
+            )
+    try:
+        json.dumps(config_values(config))
+    except TypeError as error:
+        raise ValueError(f"a setting has no place in a report: {error}") from error
 
 
 def _check_grouping(estimation: EstimationSettings, num_tasks: int) -> None:
@@ -171,12 +187,14 @@ def config_values(config: RunConfig) -> dict[str, Any]:
     algorithm = ALGORITHMS.find(values["algorithm"])
     name = ALGORITHMS.name_of(algorithm)
     values["algorithm"], values[name] = name, dataclasses.asdict(cast(Any, algorithm))
+    values["hidden_sizes"] = getattr(network_of(config.training), "hidden_sizes", None)
     values["affinity"] = values["affinity"] or usual_affinity_rule(values["num_tasks"])
     for setting, registry in (
         ("network", NETWORKS),
         ("score", SCORES),
         ("projection", PROJECTIONS),
         ("affinity", AFFINITY_RULES),
+        ("objective", OBJECTIVES),
     ):
         values[setting] = registry.name_of(values[setting])
     for setting, registry in (("methods", METHODS), ("diagnostics", DIAGNOSTICS)):

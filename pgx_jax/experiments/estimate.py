@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from pgx_jax.envs.base import TaskFamily
-from pgx_jax.experiments.initial import Demonstrating, check_experts, demonstrate
+from pgx_jax.experiments.initial import Demonstrating, check_experts, demonstrate, observation_like
 from pgx_jax.experiments.methods import Evidence
 from pgx_jax.experiments.rollouts import EpisodeRollouts
 from pgx_jax.experiments.settings import RunConfig
@@ -30,7 +30,8 @@ class Estimated(NamedTuple):
 
     Attributes:
         evidence: groups and what they were made from.
-        parents: ``meta`` and, after a warm start, ``demonstrations``, by stage.
+        meta: the trained meta-policy.
+        demonstrations: after a warm start those by the stage's name, as a parent; else empty.
     """
 
     evidence: Evidence
@@ -99,6 +100,4 @@ def estimate_groups(runner: StageRunner, family: TaskFamily, config: RunConfig) 
 
 
 def _transitions_like(family: TaskFamily) -> Transitions:
-    shape = family.environment.observation_shape
-    observation = dict.fromkeys(shape, 0) if isinstance(shape, dict) else 0
-    return Transitions(observation, 0, 0, 0)
+    return Transitions(observation_like(family), 0, 0, 0)

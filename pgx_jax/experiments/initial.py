@@ -65,15 +65,14 @@ def demonstrate(
         steps = int(np.prod(np.shape(shown.action)[:-1]))
         return Outcome(Demonstrations(shown.observation, shown.action), steps, {"success": success})
 
-    like = Demonstrations(
-        jax.tree.map(
-            lambda _: 0,
-            family.environment.observation_shape,
-            is_leaf=lambda part: isinstance(part, tuple),
-        ),
-        0,
-    )
+    like = Demonstrations(observation_like(family), 0)
     return {"demonstrations": runner("demonstrations", given, {}, record, like)}
+
+
+def observation_like(family: TaskFamily) -> Any:
+    """The structure of the family's observations, for the store."""
+    shape = family.environment.observation_shape
+    return jax.tree.map(lambda _: 0, shape, is_leaf=lambda part: isinstance(part, tuple))
 
 
 def initial_agent(

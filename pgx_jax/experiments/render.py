@@ -51,7 +51,7 @@ def render_strips(
         progress.line(f'--render: "{family.name}" cannot be drawn')
         return []
     if "train/policygradex" not in runner.finished:
-        progress.line("--render: no policy was trained per group; compare policygradex, too")
+        progress.line("--render: no policy was trained per group; policygradex has to be compared")
         return []
     algorithm = algorithm_of(learner_slice(config), family)
     trained = runner.finished["train/policygradex"].value

@@ -2,6 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pgx_jax.envs.base import TaskFamily
 from pgx_jax.envs.families import make_family
@@ -67,16 +70,12 @@ def run_experiment(
         comparison = None
         if config.comparison.methods and not grouping_only:
             comparison = compare_methods(runner, family, config, estimated)
-        strips = render_strips(runner, family, config, progress) if render and comparison else []
+        strips = render_strips(runner, family, config, progress) if render else []
+        report = make_report(runner, config, family, evidence, comparison)
+        report["diagnostics"] = _measured(config, RunEvidence(evidence, family, report))
     finally:
         if family.close is not None:
             family.close()
-    report = make_report(runner, config, family, evidence, comparison)
-    seen = RunEvidence(evidence, family, report)
-    report["diagnostics"] = {
-        one.name: {"title": one.title, "values": dict(one.measure(seen))}
-        for one in map(DIAGNOSTICS.find, config.comparison.diagnostics)
-    }
     report = json.loads(json.dumps(report))
     rows = learning_curves(runner, family)
     write_atomically(
@@ -88,6 +87,21 @@ def run_experiment(
         progress.line(line)
     progress.line(f"report: {out / 'report.html'}")
     return report
+
+
+def _measured(config: RunConfig, run: RunEvidence) -> Report:
+    """What the diagnostics say, as plain JSON values by their names."""
+
+    def plain(value: Any) -> Any:
+        return value if isinstance(value, str) else np.asarray(value).item()
+
+    return {
+        one.name: {
+            "title": one.title,
+            "values": {label: plain(value) for label, value in one.measure(run).items()},
+        }
+        for one in map(DIAGNOSTICS.find, config.comparison.diagnostics)
+    }
 
 
 def family_of(config: RunConfig) -> TaskFamily:

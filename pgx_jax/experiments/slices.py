@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
+from pgx_jax.envs.families import find_family
 from pgx_jax.envs.sources import source_of
 from pgx_jax.experiments.config import network_of
 from pgx_jax.experiments.settings import EvaluationSettings, RunConfig, StartSettings, TaskSettings
@@ -15,10 +16,14 @@ from pgx_jax.rl.algorithms import ALGORITHMS, AlgorithmSettings
 
 
 class TaskSlice(NamedTuple):
-    """The source tasks, and digests of the files outside the package that make them."""
+    """The source tasks, digests of the files outside the package that make them, and the maker.
+
+    ``maker`` is None for a family that is found by its module's and its function's names.
+    """
 
     settings: TaskSettings
     sources: dict[str, str]
+    maker: Any = None
 
 
 class LearnerSlice(NamedTuple):
@@ -77,7 +82,9 @@ def task_slice(config: RunConfig, identity: Any = None) -> TaskSlice:
     sources = source_of(tasks.environment, tasks.task_file)
     # The file's content is among the sources; where it lies decides nothing.
     told = tasks.identity if identity is None else identity
-    return TaskSlice(dataclasses.replace(tasks, task_file=None, identity=told), sources)
+    entry, _ = find_family(tasks.environment)
+    maker = entry.maker if callable(entry.maker) else None
+    return TaskSlice(dataclasses.replace(tasks, task_file=None, identity=told), sources, maker)
 
 
 def learner_slice(config: RunConfig) -> LearnerSlice:

@@ -22,6 +22,7 @@ from pgx_jax.grouping.relaxation.semidefinite import (
 )
 from pgx_jax.grouping.rounding.multistart import round_to_groups
 from pgx_jax.grouping.selection import select_num_groups
+from pgx_jax.grouping.split_test import SplitEvidence, SplitState, SplitTest
 
 __all__ = [
     "OBJECTIVES",
@@ -32,6 +33,9 @@ __all__ = [
     "Objective",
     "Penalised",
     "ResolvedGoal",
+    "SplitEvidence",
+    "SplitState",
+    "SplitTest",
     "SumWithin",
     "canonical_labels",
     "cluster_by_goal",

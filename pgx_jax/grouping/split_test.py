@@ -22,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 
 from pgx_jax.grouping.best_partitions import best_partitions
-from pgx_jax.grouping.partitions import canonical_labels
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class SplitTest:
         """Raise ValueError where a setting is outside its range."""
         if not self.ratio >= 1:
             raise ValueError(f"ratio is {self.ratio}; it must be at least 1")
-        for name, least in (("fit_batches", 1), ("test_batches", 3), ("max_groups", 2)):
+        for name, least in (("fit_batches", 2), ("test_batches", 3), ("max_groups", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
@@ -55,7 +54,7 @@ class SplitTest:
         """The state before the first batch."""
         if num_tasks < 2:
             raise ValueError(f"num_tasks is {num_tasks}; fewer than two cannot be split")
-        return SplitState((), (), ())
+        return SplitState(num_tasks, (), (), ())
 
     def update(self, state: "SplitState", transfer: np.ndarray) -> "SplitState":
         """The state after one more batch.
@@ -68,11 +67,12 @@ class SplitTest:
             The next state.
 
         Raises:
-            ValueError: not a square matrix, or a number that is not finite.
+            ValueError: not [n, n], or a number that is not finite.
         """
         transfer = np.asarray(transfer, np.float64)
-        if transfer.ndim != 2 or transfer.shape[0] != transfer.shape[1]:
-            raise ValueError(f"transfer has shape {transfer.shape}; expected [n, n]")
+        if transfer.shape != (state.num_tasks,) * 2:
+            count = state.num_tasks
+            raise ValueError(f"transfer has shape {transfer.shape}; expected [{count}, {count}]")
         if not np.isfinite(transfer).all():
             raise ValueError(
                 "the transfer matrix holds NaN or infinity; check the gradients that it is made of"
@@ -84,6 +84,7 @@ class SplitTest:
             gains = (*gains, tuple(_gain(transfer, labels) for labels in chosen.values()))
         singles = (*state.singles, _gain(transfer, np.zeros(len(transfer), np.int64)))
         return SplitState(
+            state.num_tasks,
             (*state.transfers, transfer)[-self.fit_batches :],
             gains[-self.test_batches :],
             singles[-self.test_batches :],
@@ -98,9 +99,8 @@ class SplitTest:
         Returns:
             ``SplitEvidence``; z is -inf before there are ``test_batches`` fresh ones.
         """
-        num_tasks = len(state.transfers[-1])
-        one = np.zeros(num_tasks, np.int64)
         if len(state.gains) < self.test_batches:
+            one = np.zeros(state.num_tasks, np.int64)
             return SplitEvidence(False, one, 1, -np.inf, 1.0, len(state.gains))
         gains = np.array(state.gains)
         singles = np.array(state.singles[-len(gains) :])
@@ -126,11 +126,13 @@ class SplitState(NamedTuple):
     """What the test remembers; plain tuples and arrays, so that it can be stored.
 
     Attributes:
+        num_tasks: n.
         transfers: the last transfer matrices, to choose partitions on.
         gains: the last fresh batches' gains, by number of groups from 2 on.
         singles: the same for one policy.
     """
 
+    num_tasks: int
     transfers: tuple[np.ndarray, ...]
     gains: tuple[tuple[float, ...], ...]
     singles: tuple[float, ...]
@@ -159,5 +161,4 @@ class SplitEvidence(NamedTuple):
 
 def _gain(transfer: np.ndarray, labels: np.ndarray) -> float:
     """Σ_g |Σ_{i ∈ g} g_i|² in the units of the transfer matrix."""
-    labels = canonical_labels(labels)
     return float(transfer[labels[:, None] == labels].sum())

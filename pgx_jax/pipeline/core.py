@@ -15,6 +15,7 @@ from pgx_jax.estimation.designs.usual import usual_design
 from pgx_jax.estimation.gradients.advantage import standardise_advantage
 from pgx_jax.estimation.projections.base import PROJECTIONS, Projection
 from pgx_jax.estimation.scores.base import Rollouts, Score, ScoreOptions, make_score
+from pgx_jax.grouping.objectives import OBJECTIVES
 from pgx_jax.pipeline.stages import Outcome, RunStage, run_now, stage_key
 from pgx_jax.pipeline.steps import (
     Execution,
@@ -119,6 +120,8 @@ def estimate(
         data | {"fits": fits},
         partial(score, policy, projection),
     )
+    # Finished stages come back as NumPy's arrays.
+    subsets, scores, fits = jax.tree.map(jnp.asarray, (subsets, scores, fits))
     fitted = cache(partial(choices.rule.fit, scores, subsets))
     judged = {"scores": scores, "subsets": subsets}
     affinity = stage("affinity", choices.rule, judged, lambda rule, **_: Outcome(fitted().affinity))
@@ -166,9 +169,10 @@ def _choices(settings: EstimationSettings, num_tasks: int, rollouts: Rollouts | 
     judge, grouping = settings.score, settings.grouping
     # With k given no automatic choice is made, and its bound decides nothing.
     if num_tasks == 1:
-        grouping = GroupingSettings(1)
+        grouping = replace(grouping, num_groups=1, max_groups=None)
     elif grouping.num_groups is not None:
-        grouping = GroupingSettings(grouping.num_groups)
+        grouping = replace(grouping, max_groups=None)
+    grouping = replace(grouping, objective=OBJECTIVES.find(grouping.objective))
     return _Choices(
         make_score(judge.score, ScoreOptions(rho=judge.rho, rollouts=rollouts)),
         AFFINITY_RULES.find(settings.affinity.affinity or usual_affinity_rule(num_tasks)),

@@ -15,6 +15,7 @@ from pgx_jax.estimation.inputs import parse_group_inputs
 from pgx_jax.estimation.projections.base import PROJECTIONS
 from pgx_jax.estimation.scores.base import SCORES, ScoreOptions, make_score
 from pgx_jax.estimation.scores.rollout import TracedRollouts
+from pgx_jax.grouping.selection import check_max_groups
 from pgx_jax.pipeline.core import Estimate, estimate
 from pgx_jax.pipeline.steps import Execution
 from pgx_jax.registry import Registry
@@ -132,6 +133,7 @@ def group_tasks(
         validation.check_rollout(rollout, params, design.subset_size, key)
     if num_groups is None:
         check_automatic(num_tasks, design.subset_size)
+        check_max_groups(max_groups, num_tasks)
     return estimate(
         policy,
         parsed,

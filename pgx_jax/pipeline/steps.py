@@ -18,7 +18,9 @@ from pgx_jax.estimation.gradients.halves import split_transitions
 from pgx_jax.estimation.projections.base import Projection
 from pgx_jax.estimation.projections.features import normalise_features, project_gradients
 from pgx_jax.estimation.scores.base import Score, ScoreInputs
-from pgx_jax.grouping import cluster_tasks
+from pgx_jax.grouping.cluster import cluster_by_goal
+from pgx_jax.grouping.goals import Automatic, ExactlyK, Goal
+from pgx_jax.grouping.objectives import OBJECTIVES
 from pgx_jax.pipeline.stages import Outcome
 from pgx_jax.settings import FitSettings, GroupingSettings
 from pgx_jax.types import Grouping, PolicyFunction, SubsetFits, Transitions
@@ -169,19 +171,16 @@ def cluster(
     affinity: Array,
 ) -> Outcome:
     """The stage "grouping": ``Grouping``."""
-    num_groups = given.settings.num_groups
+    settings = given.settings
+    num_groups = settings.num_groups
     # Without a number of groups such scores give one group.
     if num_groups is not None and 1 < num_groups < subsets.shape[1]:
         _check_informative(np.asarray(scores), np.asarray(subsets))
-    found = cluster_tasks(
-        affinity,
-        num_groups,
-        scores=scores,
-        subsets=subsets,
-        refit=refit,
-        max_groups=given.settings.max_groups,
-        seed=given.seed,
-    )
+    objective = OBJECTIVES.find(settings.objective)
+    goal: Goal = Automatic(scores, subsets, refit, settings.max_groups, given.seed, objective)
+    if num_groups is not None:
+        goal = ExactlyK(num_groups, objective)
+    found = cluster_by_goal(affinity, goal, seed=given.seed)
     facts = {name: value for name, value in found._asdict().items() if name != "labels"}
     return Outcome(found, facts={**facts, "certified_gap": found.certified_gap})
 
