@@ -225,7 +225,7 @@ def test_a_killed_stage_loses_nothing_that_was_finished(first, tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pgx_jax.pipeline.steps.cluster_tasks", killed)
+        patch.setattr("pgx_jax.pipeline.steps.cluster_by_goal", killed)
         with pytest.raises(KeyboardInterrupt):
             run_experiment(CONFIG, tmp_path, grouping_only=True)
     again, _ = recomputed(tmp_path, CONFIG, grouping_only=True)
