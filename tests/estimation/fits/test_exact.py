@@ -128,6 +128,8 @@ def test_too_few_steps_are_said():
 
 def test_same_shapes_do_not_recompile(setting):
     data, _, gram, span, _ = setting
+    fit_subsets_exact(gram, data.advantage, SUBSETS, l2=0.5, tol=1e-3, mask=data.mask)
+    fit_subsets_matrix_free(span, SUBSETS, l2=0.5, tol=1e-3)
     compiled = _fit_exact._cache_size(), _fit_matrix_free._cache_size()
     fit_subsets_exact(2 * gram, -data.advantage, SUBSETS, l2=1, tol=1e-3, mask=data.mask)
     moved = gradient_span(
